@@ -1,4 +1,4 @@
-"""Progress as text: lines with a bar, what is left of a quota, and the wait that is going on."""
+"""Progress as text: lines with a bar, the rest of a quota, and the present wait."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ _WIDE = 120
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgressView:
-    """How far an operation is, for a display. What is not known is None.
+    """The progress of an operation, for a display. Unknown values are None.
 
     Attributes:
         at: Local time of this view.
         done: Items over all runs.
         rate: Items a second of working time.
         seconds_left: Until the last item is done, with all waits.
-        waits: Waits for the API's quota that are still to come, the one that is going on included.
+        waits: Expected waits for the API's quota, the present one included.
         wait_seconds: Seconds of all these waits.
         requests_remaining: Requests left in this window of the quota.
         requests_limit: Requests in a full window.
         at_risk_seconds: Seconds of work that a kill loses, at most.
         run: Number of this run, from 1.
         resumed_at: Items that were done when this run began.
-        waiting_seconds: Rest of the wait that is going on; None if there is none.
+        waiting_seconds: Rest of the present wait; None if there is none.
         waiting_for: A host, or another name of the quota.
         loops: The loops, where there are several: one after another, or one inside another.
         loops_share: Share of the first loop that is done, from 0 to 1, where *total* is not known.
-        least_share: The largest share that was shown before; no smaller one is shown.
+        least_share: The largest share shown so far; the bar never goes back.
         elapsed_seconds: Of all runs, waits included.
         failed_items: Items that ``map`` gave up, over all runs.
         is_last: Whether this is the last view of this run.
-        last_words: With the last view: the sentence that stays, "" for none.
-        directory: What commands must be told to find the checkpoint, a directory or a URL; "" for nothing.
+        last_words: In the last view: the sentence that stays on the screen; "" for none.
+        directory: The ``--dir`` that commands need to find the checkpoint; "" if they need none.
     """
 
     operation_id: str
@@ -74,7 +74,7 @@ class ProgressView:
 
     @property
     def share(self) -> float | None:
-        """Share that is done, from 0 to 1; None if unknown, or if more has come to do since a larger one was shown."""
+        """Share that is done, from 0 to 1; None if unknown, or if it fell below a share shown before."""
         if self.total is None:
             return None if self.loops_share is None else max(self.loops_share, self.least_share)
         share = min(1.0, self.done / self.total) if self.total > 0 else 1.0
@@ -139,7 +139,7 @@ def _bar(view: ProgressView, share: float, width: int, glyphs: Glyphs) -> tuple[
 
 
 def _widest_tail(view: ProgressView, width: int, glyphs: Glyphs) -> str:
-    """All that is known, if it fits; else without the time of the end, then without the first loops."""
+    """Everything known, if it fits; else without the finishing time, then without the first loops."""
     ways = [(0, True), *((first, False) for first in range(max(len(view.loops), 1)))]
     texts = ["  ".join(_tail(view, first, glyphs, with_end=with_end)) for first, with_end in ways]
     return next((text for text in texts if cells(text) <= width), texts[-1])
@@ -166,7 +166,7 @@ def _counts(view: ProgressView, first_loop: int, glyphs: Glyphs) -> str:
 def lower_line(view: ProgressView, glyphs: Glyphs = FINE, width: int = 1000) -> str:
     """The rest of the quota, and ``at risk: at most 1.0 s``; "" if neither is known.
 
-    What does not fit into *width* is left out, from the end. The first part stays.
+    A narrow line leaves out parts, from the end; the first part stays.
     """
     parts = [part for part in (_requests(view), _waits(view), _risk(view)) if part]
     texts = [f" {glyphs.dot} ".join(parts[:count]) for count in range(len(parts), 1, -1)]
@@ -224,7 +224,7 @@ def text_line(view: ProgressView, glyphs: Glyphs = FINE) -> str:
 
 
 def glyphs_for(stream: Any) -> Glyphs:
-    """The finest signs that *stream* can encode."""
+    """The best-looking characters that *stream* can encode."""
     try:
         "".join(FINE).encode(getattr(stream, "encoding", None) or "ascii")
     except (UnicodeError, LookupError):
@@ -233,7 +233,7 @@ def glyphs_for(stream: Any) -> Glyphs:
 
 
 def cells(text: str) -> int:
-    """Width of *text* on a terminal, in cells."""
+    """The width of *text* on a terminal, in cells."""
     if text.isascii():
         return len(text)
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
@@ -241,7 +241,7 @@ def cells(text: str) -> int:
 
 
 def cut(text: str, width: int, glyphs: Glyphs = FINE) -> str:
-    """Shorten *text* to at most *width* cells; a sign shows that it was longer."""
+    """Shorten *text* to at most *width* cells; an ellipsis marks the cut."""
     if cells(text) <= width:
         return text
     while text and cells(text) >= width:

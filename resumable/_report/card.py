@@ -1,4 +1,4 @@
-"""The card of an operation in a notebook: HTML without script that still tells how it stood when its kernel is gone."""
+"""The card of an operation in a notebook: HTML without script, which stays correct when the kernel is gone."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def card(operation_id: str, position: str, share: float | None, lines: Iterable[
 
     Args:
         position: ``21 of 60``.
-        share: Of all that is done, from 0 to 1; None shows no bar.
-        lines: What else there is to say; empty ones are left out.
+        share: The share that is done, from 0 to 1; None shows no bar.
+        lines: Further lines; empty ones are left out.
     """
     bar = "" if share is None else _bar(min(max(share, 0.0), 1.0))
     more = "".join(f'<div style="{_DIM}">{text(line)}</div>' for line in lines if line)
@@ -45,7 +45,7 @@ def _bar(share: float) -> str:
 
 
 def card_of_progress(view: ProgressView) -> str:
-    """The card of a run that works; should its kernel die, it tells until when it was true, and what to do then."""
+    """The card of a running operation. It says when it was true, and what to do if the kernel dies."""
     at, name = amount(view.done, view.total, view.loops), f"{printable(view.operation_id)}: "
     if view.is_last:
         words = view.last_words.removeprefix(name) or "stopped"
@@ -59,7 +59,7 @@ def card_of_progress(view: ProgressView) -> str:
 
 
 def card_of_run(operation_id: str, operation: Observed | None, stands: str) -> str:
-    """The card of an operation that is, or was, open in this kernel; None if it was not.
+    """The card of an operation that is or was open in this kernel; None for others.
 
     Args:
         stands: ``21 of 60, saved 3 s ago in .checkpoint_nb.json``.
@@ -80,7 +80,7 @@ def card_of_save(
     failed: Sized,
     held: Mapping[str, str],
 ) -> str:
-    """The card of a checkpoint that was read; *held* says what each collection is."""
+    """The card of a checkpoint that was read; *held* describes its collections."""
     done, total, last = metadata.processed_items, metadata.total_items, history[-1] if history else None
     lines = (
         f"saved {_moment(saved_at)}: {metadata.last_save_reason or 'by hand'}",
@@ -97,5 +97,5 @@ def _share(done: int, total: int | None) -> float | None:
 
 
 def _moment(at: datetime) -> str:
-    """A moment that is still right when the card is looked at next year."""
+    """A moment with its date, so that the card is still right next year."""
     return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"

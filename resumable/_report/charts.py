@@ -1,6 +1,6 @@
-"""Charts as HTML with inline SVG, without any script: they fit any width, are read aloud, and print.
+"""Charts as HTML with inline SVG, without script: they fit any width, screen readers read them, and they print.
 
-The lines are SVG that is stretched to its place; all text is HTML beside it, so that it stays as large as it is.
+Only the lines are SVG, which stretches to its place. All text is HTML beside it, and keeps its size.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .._text import printable
 
 _WIDTH, _HEIGHT = 1000, 300
 _MANY_MARKS = 40
-"""Of more, each is faint, so that the line is seen."""
+"""More marks than this are faint, so that the line stays visible."""
 _MOST_TICKS = 5
 _UNITS = (
     *(0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30),
@@ -28,7 +28,7 @@ _UNITS = (
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line. *kind* is its look: ``main``, ``second``, ``warn``; points are ``(x, y)``."""
+    """One line of a chart. *kind* is its style: ``main``, ``second`` or ``warn``; points are ``(x, y)``."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -38,7 +38,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A vertical line at *x*, and what it is, for a pointer that stays on it."""
+    """A vertical line at *x*, with a tooltip."""
 
     x: float
     text: str
@@ -50,13 +50,13 @@ class Chart:
 
     Attributes:
         title: What it shows.
-        told: What there is to see, in a sentence, for those who do not see it.
+        told: A sentence that describes it, for people who cannot see it.
         end: Where the time axis ends, in seconds.
         unit: Writes a value of the vertical axis.
-        bands: Stretches of time to shade, with what they are.
-        top: The vertical axis ends there, or above.
-        is_time: Whether the vertical axis is one of seconds, too.
-        lines: Values to draw a line at, with what they are.
+        bands: Periods to shade, each with a tooltip.
+        top: The least value at which the vertical axis ends.
+        is_time: Whether the vertical axis counts seconds.
+        lines: Values to mark by a horizontal line, each with a tooltip.
     """
 
     title: str
@@ -95,12 +95,12 @@ def figure(chart: Chart) -> str:
 
 
 def text(value: object) -> str:
-    """*value* as text of HTML, whatever it holds."""
+    """*value* escaped for HTML."""
     return escape(printable(str(value)), quote=True)
 
 
 def ticks(highest: float) -> list[float]:
-    """Round numbers from 0 to *highest*, or a little above: at most five steps."""
+    """Round numbers from 0 to at least *highest*, in at most five steps."""
     if not 0 < highest < math.inf:
         return [0.0, 1.0]
     rough = highest / _MOST_TICKS
@@ -110,13 +110,13 @@ def ticks(highest: float) -> list[float]:
 
 
 def time_ticks(end: float) -> list[float]:
-    """Round times from 0 to *end*, both in seconds: at most five steps."""
+    """Round times from 0 to *end*, in seconds and at most five steps."""
     step = next((unit for unit in _UNITS if end / unit <= _MOST_TICKS), end / _MOST_TICKS)
     return [number * step for number in range(int(end / step + 1e-9) + 1)]
 
 
 def time_text(seconds: float) -> str:
-    """A time of an axis: ``0``, ``0.5 s``, ``45 s``, ``10 min``, ``2 h``, ``1.5 h``, ``3 d``."""
+    """A label of a time axis: ``0``, ``0.5 s``, ``45 s``, ``10 min``, ``2 h``, ``1.5 h``, ``3 d``."""
     if seconds == 0:
         return "0"
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):

@@ -1,4 +1,4 @@
-"""What one checkpoint holds: its loops, the items that failed, its effects, and the values of its state by size."""
+"""The contents of a checkpoint: loops, failed items, effects, artifacts, and the values of its state by size."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _KINDS = {str: "text", bool: "true or false", int: "number", float: "number", li
 
 @dataclass(frozen=True, slots=True)
 class LoopPlace:
-    """The progress of one loop; *by* says how its done items are identified.
+    """The progress of one loop; *by* says how its done items are counted.
 
-    It is ``key``, ``position``, ``scattered`` (positions in any order), or ``pages``.
+    It is ``key``, ``position``, ``scattered`` (by position, in any order), or ``pages``.
     """
 
     name: str
@@ -32,7 +32,7 @@ class LoopPlace:
 
 @dataclass(frozen=True, slots=True)
 class PagesPlace(LoopPlace):
-    """The progress of a loop over pages: the present *page*, from 1, and its *cursor*."""
+    """The progress of a loop over pages: the number of the present *page*, from 1, and its *cursor*."""
 
     page: int
     cursor: Any
@@ -40,7 +40,7 @@ class PagesPlace(LoopPlace):
 
 @dataclass(frozen=True, slots=True)
 class FailedItem:
-    """A failed item; *key* is its position if its loop does not identify items by key."""
+    """A failed item; *key* is its position if its loop counts items by position."""
 
     loop: str
     key: str | int
@@ -62,10 +62,10 @@ class ArtifactKept:
     """An artifact of the checkpoint.
 
     Attributes:
-        bytes: Of all its files.
-        sha256: Of its content.
-        written_at: When (UTC, ISO 8601); None if unknown.
-        published: Where it was published last; None if it never was.
+        bytes: The size of all its files.
+        sha256: The digest of its content.
+        written_at: When it was written (UTC, ISO 8601); None if unknown.
+        published: The path to which it was last published; None if it never was.
     """
 
     name: str
@@ -104,12 +104,12 @@ def _loop(name: str, place: Mapping[str, Any]) -> LoopPlace:
             name, by, place["position"], place.get("total"), place["pages"] + 1, hide("cursor", place["cursor"])
         )
     else:
-        raise ValueError(f"one is followed by {by!r}")
+        raise ValueError(f"one is counted by {by!r}, which is unknown")
     return LoopPlace(name, by, done, place.get("total"))
 
 
 def effects_in(sections: Sections) -> tuple[int, list[str]]:
-    """The number of effects that have happened, and the keys of those that may have."""
+    """The number of effects that happened, and the keys of those that may have happened."""
     unknown = [key for key, effect in sections.once.items() if "result" not in effect]
     return len(sections.once) - len(unknown), unknown
 
@@ -152,7 +152,7 @@ def state_keys_in(state: Mapping[str, Any], sections: Sections) -> list[StateKey
 def plain_document(data: CheckpointData) -> bytes:
     """The v2.0 document for any reader: without the section that only this library reads.
 
-    If the state has NaN or an infinity, that section is there after all: it says how they are spelled.
+    If the state has NaN or an infinity, the section stays: it says how these are spelled.
     """
     head = {"version": VERSION, "operation_id": data.operation_id}
     tail: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The course of an operation: what its trail tells, with the hours in which nobody ran it left out."""
+"""The course of an operation over its working time: the pauses between runs are left out."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """The progress of an operation over all its runs; *x* is the time that runs took, in seconds.
+    """The progress of an operation over all its runs; *x* is their working time in seconds.
 
     Attributes:
         points: Oldest first. Their ``elapsed`` is *x*.
@@ -68,7 +68,7 @@ class Course:
 
 
 def course_of(sections: Sections) -> Course:
-    """The course in a checkpoint; from an older release, only from run to run."""
+    """The course in a checkpoint. A checkpoint of an older release has one point for each run."""
     trail = sections.trail if sections.trail is not None and sections.trail.points else _trail_of(sections)
     points = _with_beginnings(trail)
     return Course(
@@ -111,7 +111,7 @@ def _epoch(stamp: str) -> float | None:
 
 
 def _with_beginnings(trail: Trail) -> list[Point]:
-    """The points of *trail*, and those where a run has begun and ended, which may be thinned out there."""
+    """The points of *trail*, and the beginnings and ends of runs, which it may have dropped."""
     marks = {mark.run: mark for mark in trail.runs}
     points: list[Point] = []
     for point in trail.points:
@@ -122,7 +122,7 @@ def _with_beginnings(trail: Trail) -> list[Point]:
                 ended = marks[before.run]
                 least = before.elapsed + max(ended.ended - before.at, 0.0)
                 x = min(max(x, least), point.elapsed)
-                # One that was killed has not noted what its last save had; the next run began with that.
+                # A killed run could not note its end: it is where the next run began.
                 items = max(ended.items, marks[point.run].items_before if point.run in marks else 0)
                 if items > before.items:
                     points.append(_moved(before, ended.ended, x, ended.run, items))
@@ -134,7 +134,7 @@ def _with_beginnings(trail: Trail) -> list[Point]:
 
 
 def _moved(known: Point, at: float, x: float, run: int, items: int) -> Point:
-    """Another moment, of which only items are known; slowly changing values are taken from *known*."""
+    """Another moment, of which only the items are known; other values are those of *known*."""
     return Point(at, items, run, x, known.saves, limit=known.limit, failed=known.failed, total=known.total)
 
 
@@ -153,7 +153,7 @@ def _stops(trail: Trail) -> list[Stop]:
 
 
 def _work_until(trail: Trail, last: RunMark, known: Point | None) -> float:
-    """Seconds of work up to the end of the run *last*, of which *known* is the last point, or one of a run before."""
+    """Seconds of work up to the end of the run *last*; *known* is its last point, or that of an earlier run."""
     run, at, x = (known.run, known.at, known.elapsed) if known is not None else (0, 0.0, 0.0)
     for mark in trail.runs:
         if run <= mark.run <= last.run:

@@ -1,8 +1,8 @@
-"""How lines are drawn below the program's own text and taken away again, with escape sequences or without.
+"""Draws lines below the program's own text and removes them again, with escape sequences or without.
 
-The cursor stays at the end of the program's text, above the lines. So a prompt, the input of a person and the output of
-other programs appear there. Lines that are redrawn begin below the cursor, wherever it has moved. One row between stays
-free: after a kill, the shell prints "Killed" and its prompt there.
+The cursor stays at the end of the program's text, above the lines. Prompts, input and the output of other programs
+appear there. Redrawn lines begin below the cursor, wherever it has moved. One row in between stays free: after a kill,
+the shell prints "Killed" and its prompt there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .bar import cells
 _TOKEN = re.compile(r"\x1b\[([0-9;?]*)([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[^\[\]]|[\r\n]")
 _MOST_ROWS = 200
 _DOWN_OR_SCROLL, _BACK_UP, _KEEP, _RETURN = "\x1bD", "\x1bM", "\x1b7", "\x1b8"
-"""A simple terminal ignores all four. The cursor is right there, too, because other moves lead it back."""
+"""A simple terminal ignores all four. Other moves bring the cursor to its place there, too."""
 _KNOWS_INDEX = os.name != "nt"  # Windows 10 supports all but the first
 _ERASE_RIGHT = "\x1b[K"
 
@@ -137,7 +137,7 @@ class Below:
     def new_line(self, text: Cursor, width: int) -> str:
         if not text.is_at_start:
             return "\n"
-        # Where the cursor is in the first column after all, these fill its row. Else they go on in the next one.
+        # If the cursor is in the first column, these spaces fill its row; otherwise they run over into the next one.
         return f"{' ' * width}\r{ERASE_BELOW}"
 
 

@@ -1,4 +1,4 @@
-"""Events: what happens to an operation, told to functions of the program and to the log, and never to its harm."""
+"""Events of an operation, for functions of the program and the log. Their errors never reach the loop."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _TEXTS: dict[str, str] = {
     "done": "operation done",
 }
 _PATIENCE_SECONDS = 5.0
-"""So long, at most, the end of a block waits for functions that are still being told."""
+"""The end of a block waits at most this long for functions that still run."""
 _MOST_WAITING = 1000
-"""If this many events wait for a function, it gets no more saves until it has caught up."""
+"""If this many events wait for a function, it gets no ``saved`` events until it has caught up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +59,9 @@ class Event:
         told done 3
 
     Attributes:
-        name: ``opened``, a new operation begins; ``resumed``, one goes on; ``saved``; ``save_failed``; ``waiting``, for
-            a quota; ``paused``, as somebody has asked for it; ``going_on``, after either; ``failed_item``;
-            ``stopping``, the run has ended before its work; ``done``, all is done.
+        name: ``opened``: a new operation begins; ``resumed``: one goes on; ``saved``; ``save_failed``; ``waiting`` for
+            a quota; ``paused`` on request; ``going_on`` after a wait or pause; ``failed_item``; ``stopping``: the run
+            ends before its work is done; ``done``: all is done.
         at: When (UTC).
         run: Number of the run, from 1.
         processed_items: Items done over all runs.
@@ -142,7 +142,7 @@ class Events(Observer):
     promises to be quick, and is called directly.
 
     Args:
-        is_async: Whether the operation is async, so that its end must not block the event loop.
+        is_async: Whether the operation is async: its end must not block the event loop.
     """
 
     is_quiet, hears_saves = True, True
@@ -164,7 +164,7 @@ class Events(Observer):
             self._tell(operation, "saved", reason=reason, seconds=round(seconds, 6))
 
     def _was_told(self, reason: str, items: int) -> bool:
-        """Whether this is what was saved last: a stop saves at once, and again as the block ends, for it may write."""
+        """Whether the last event already told of this save: a stop saves at once, and again when the block ends."""
         before, self._saved_last = self._saved_last, (reason, items)
         return self._saved_last == before and reason.startswith("Interrupted: ")
 
@@ -285,7 +285,7 @@ class _Courier(_Direct):
 
     @property
     def is_at_work(self) -> bool:
-        """Whether its thread has events left, or waits for the function."""
+        """Whether its thread has events left, or runs the function."""
         return self._thread is not None and self._thread.is_alive()
 
     def tell(self, event: Event) -> None:
@@ -314,9 +314,9 @@ class _Courier(_Direct):
 
 
 _left_alone: list[_Courier] = []
-"""Those whose function has not returned in time."""
+"""Couriers whose function did not return in time."""
 _ending: list[_Direct] = []
-"""Those whose operation has ended, and who may still have something to tell."""
+"""Couriers of ended operations that may still have events to pass on."""
 
 
 def _wait_for(tellers: Iterable[_Direct]) -> None:

@@ -1,6 +1,6 @@
-"""How much time a run still takes, the coming waits for the API's quotas included.
+"""Estimates the time left of a run, with the expected waits for the API's quotas.
 
-Pure: callers pass the items done, the quotas and the time.
+It has no clock: callers pass the items done, the quotas and the time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OPENINGS_KEPT = 3
 _CUSTOMARY_WINDOWS = (60.0, 3600.0, 86400.0)
 _MOST_QUOTAS = 64
 _SPILL = 0.005
-"""So small a rest needs no further window: totals are often whole windows, and ``units_per_item`` is measured."""
+"""A smaller rest, as a share of a window, costs no further window: ``units_per_item`` is only measured."""
 _LARGEST = 1e15
 _Amount = Annotated[float, msgspec.Meta(ge=0, lt=_LARGEST)]
 
@@ -59,7 +59,7 @@ class WindowLength(msgspec.Struct, frozen=True):
     seconds to its end. Before that, the length is a guess: a minute, an hour or a day, the first that is long enough.
 
     Attributes:
-        opened: Seconds to the end, in the first answers of the last few windows, the newest last.
+        opened: Seconds to the end, by the first answer of each of the last few windows, the newest last.
         longest: Most seconds to the end in any answer.
         reset_at: End of the newest window, in epoch seconds.
     """
@@ -72,7 +72,7 @@ class WindowLength(msgspec.Struct, frozen=True):
     def seconds(self) -> float | None:
         """The likely length; None before the first answer."""
         if self.opened:
-            # The median, of two the shorter: one absurd answer must not stretch all waits to come.
+            # The median, of two the shorter: one absurd answer must not lengthen all further waits.
             return sorted(self.opened)[(len(self.opened) - 1) // 2]
         if not self.longest:
             return None
@@ -83,7 +83,7 @@ class WindowLength(msgspec.Struct, frozen=True):
         """Learn from an answer at *now*, in epoch seconds.
 
         Args:
-            is_new: Whether the very first answer came at the begin of its window, and so shows the length, too.
+            is_new: Whether the very first answer came when its window began, so that it shows the length, too.
         """
         left = reset_at - now
         if not 0 < left < _LARGEST:
@@ -127,7 +127,7 @@ class Forecast:
 
     Attributes:
         seconds_left: Seconds until the last item is done, waits included; None if unknown.
-        waits: Waits for a quota that are still to come, the one that is going on included.
+        waits: Expected waits for a quota, the present one included.
         wait_seconds: Seconds of all these waits.
     """
 
@@ -137,16 +137,16 @@ class Forecast:
 
 
 def forecast(items_left: float, item_seconds: float, budget: BudgetView | None = None) -> Forecast:
-    """Estimate the time for *items_left* items of *item_seconds* each, with the waits that *budget* costs.
+    """Estimate the time for *items_left* items of *item_seconds* each, with the waits for *budget*.
 
-    In each window, items run until its units are used up; then comes a wait for its end. Units that last to the end
-    cost no wait. After this window, a quota of unknown limit or length costs none either.
+    In each window, items run until its units are used up, and then wait for its end. Units that last to the end cost no
+    wait. A quota of unknown limit or length costs no wait after the present window.
     """
     work = max(items_left, 0.0) * item_seconds
     if budget is None or budget.units_per_item <= 0 or items_left <= 0:
         return Forecast(work)
     here, wait = _this_window(budget, item_seconds)
-    if here + 0.5 >= items_left:  # a rounding error must not cost a wait when the quota ends with the last item
+    if here + 0.5 >= items_left:  # a rounding error must not add a wait when the quota ends with the last item
         return Forecast(work)
     each, wait_each = _full_window(budget, item_seconds)
     full = max(0, math.ceil((items_left - here) / each - _SPILL) - 1)
@@ -171,7 +171,7 @@ def _full_window(budget: BudgetView, item_seconds: float) -> tuple[float, float]
 
 
 def _stretch(items: float, seconds: float, item_seconds: float, margin: float) -> tuple[float, float]:
-    work = items * item_seconds if item_seconds else 0.0  # infinitely many items that take no time take none
+    work = items * item_seconds if item_seconds else 0.0  # items that take no time: inf * 0 would be NaN
     if work < seconds + (margin if items <= 0 else 0):
         return items, seconds - work + margin
     return seconds / item_seconds, 0.0
@@ -206,7 +206,7 @@ class _LearnedQuota(msgspec.Struct):
 
 
 class _Learned(msgspec.Struct):
-    """What one run tells the next, as the checkpoint keeps it."""
+    """What a run passes on to the next one, in the form that the checkpoint keeps."""
 
     pace: PerItem = PerItem()
     quotas: dict[str, _LearnedQuota] = {}
@@ -222,7 +222,7 @@ class _Quota:
 
 
 class Forecaster:
-    """Learns the pace of an operation, look by look, and forecasts the rest. Not thread-safe.
+    """Measures the pace of an operation, and forecasts the rest. Not thread-safe.
 
     Args:
         items: Items that earlier runs did.
@@ -235,7 +235,7 @@ class Forecaster:
         self._seconds = seconds
         try:
             learned = msgspec.convert(saved or {}, _Learned)
-        except msgspec.ValidationError:  # a forecast is worth no error
+        except msgspec.ValidationError:  # without the saved measurements, it only starts anew
             learned = _Learned()
         pace = learned.pace if learned.pace.items or seconds <= 0 else PerItem(items, seconds)
         self._pace = pace.in_a_new_run()
@@ -271,7 +271,7 @@ class Forecaster:
             if len(self._quotas) >= _MOST_QUOTAS:
                 return
             known = _Quota(WindowLength(), PerItem(self._before, look.used).in_a_new_run())
-        # Nobody else has used this window, so this operation's first request began it.
+        # Nobody else has used this window, so it began with this operation's first request.
         is_new = not self._before and look.limit is not None and look.limit - look.remaining <= look.used
         window = known.window.look(look.reset_at, now=now, is_new=is_new)
         units, counted = known.units, known.counted
@@ -319,7 +319,7 @@ def _view(quota: _Quota, now: float, margin: float) -> BudgetView | None:
         limit=None if look.limit is None else look.limit - look.reserve,
         reset_seconds=look.reset_at - now,
         window_seconds=quota.window.seconds,
-        # A quota that is used up before it was measured, as after a refusal, still costs its wait.
+        # A quota that is empty before it was measured, as after a refusal, still costs its wait.
         units_per_item=quota.units.mean or (1.0 if look.remaining <= look.reserve else 0.0),
         margin_seconds=margin,
     )

@@ -1,4 +1,4 @@
-"""A table as pandas, polars and Parquet hold it, and as lines of CSV and JSON."""
+"""Converts a table to pandas, polars, Parquet, CSV and JSON lines."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def to_parquet(table: Table) -> bytes:
 
 
 def _typed(values: list[Any], typed: Callable[[Kind], Any]) -> tuple[list[Any], Any]:
-    """A column, and its type; values without a common type become texts."""
+    """The values of a column, and its type; values without a common type become texts."""
     kind = kind_of(values)
     fits = isinstance(kind, str) and kind != "mixed"
     return values if fits else [fitted(value, kind) for value in values], typed(kind)
@@ -101,8 +101,7 @@ def _type_of(plain: dict[str, Any], list_of: Callable[[Any], Any], record: Calla
 def csv_pieces(table: Table) -> Iterator[bytes]:
     """A CSV file in pieces: UTF-8, a line of names, then a line for each row. None is an empty cell.
 
-    Texts and numbers stand there as they are, also ``NaN``, ``inf`` and ``-inf``; true and false, lists and dicts as
-    JSON.
+    Texts and numbers are written as they are, also ``NaN``, ``inf`` and ``-inf``; true, false, lists and dicts as JSON.
     """
     yield _csv([table.fields])
     for some in _some_at_a_time(zip(*table.columns().values(), strict=True)):
@@ -131,7 +130,7 @@ def _cell(value: Any) -> Any:
 
 
 def jsonl_pieces(table: Table) -> Iterator[bytes]:
-    """Lines of JSON in pieces: an object for each row, without the fields that it lacks.
+    """JSON lines in pieces: an object for each row, without the fields that it lacks.
 
     NaN and the infinities are ``{"$float": "nan"}``, ``"inf"`` and ``"-inf"``.
     """

@@ -1,4 +1,4 @@
-"""How an operation stands right now: its last save, and what its run tells meanwhile."""
+"""The present progress of an operation: its last save, and what its run has reported since."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .summary import Summary, percent_of, summaries, summary_of
 from .wishes import PAUSED, asked_of
 
 _SILENT_SECONDS = 15.0
-"""A run that has told nothing for so long cannot tell anything: it is suspended, or holds the interpreter."""
+"""A run without a report for this long is suspended, or runs code that holds the interpreter."""
 _PATIENCE_SECONDS = 3.0
 _Found = tuple[CheckpointStore, list[Summary]] | Exception
 _STUCK_SECONDS, _STUCK_ITEMS = 60.0, 20
@@ -25,7 +25,7 @@ _STUCK_SECONDS, _STUCK_ITEMS = 60.0, 20
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """One operation, by its last save and its run's last pulse.
+    """One operation, by its last save and the last report of its run.
 
     Attributes:
         pulse: None if no run on this machine reports itself.
@@ -83,7 +83,7 @@ class Live:
 
     @property
     def says(self) -> str:
-        """A sentence for people: what it does, or what prevents it; "" without anything to say."""
+        """A sentence for people: what it does, or what holds it up; "" for nothing."""
         pulse, state = self.pulse, self.state
         if state == "paused":
             saved_at = self.summary.last_updated

@@ -1,4 +1,4 @@
-"""Sentences for people: an operation waits, stopped, or goes on. The caller gives local times."""
+"""Sentences for people: an operation waits, stops, goes on or ends. Callers pass local times."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def stopped(
 
 
 def stopped_in_memory(operation_id: str, done: int, total: int | None) -> str:
-    """Where an operation stopped whose checkpoint goes with the process."""
+    """Where an operation stopped whose checkpoint is in memory, and ends with the process."""
     return (
         f"{printable(operation_id)}: stopped at {_of(done, total)}. Its checkpoint is in memory: "
         "it goes on in this process; with the process, it is lost."
@@ -80,7 +80,7 @@ def done_already(operation_id: str, seconds_ago: float | None, directory: str = 
     """``stars: finished already, 3 h ago; nothing is done. To do it again: resumable rm stars``."""
     when = "" if seconds_ago is None else f", {ago(seconds_ago)}"
     again = command_for("rm", operation_id, directory)
-    return f"{printable(operation_id)}: finished already{when}; nothing is done. To do it again:  {again}"
+    return f"{printable(operation_id)}: finished already{when}; nothing to do. To do it again:  {again}"
 
 
 def going_on(
@@ -98,11 +98,11 @@ def going_on(
 
     Args:
         done: Items that are done, as "saved at item" counts.
-        stopped_seconds_ago: When the run before gave its last sign of life; None if unknown.
-        how: What ended the run before, from :func:`how_it_ended`; "" if nothing did, or it was cut off.
+        stopped_seconds_ago: The time since the last sign of life of the run before; None if unknown.
+        how: What interrupted the run before, from :func:`how_it_ended`; "" for nothing.
         ending: How it ended by itself, from :func:`how_it_was_left`; "" if it did not.
-        program: The program that made the run before, if it was another one.
-        has_saved: Whether the run before has saved at all.
+        program: The program of the run before, if it was another one.
+        has_saved: Whether the run before saved at all.
     """
     text = f"{printable(operation_id)}: going on at {_of(done, total)}. Run {run:,}"
     if stopped_seconds_ago is None:
@@ -128,13 +128,13 @@ def how_it_ended(last_save_reason: str | None) -> str:
 
 
 def how_it_was_left(last_save_reason: str | None) -> str:
-    """How a run ended that nothing interrupted, by the reason of its last save; "" if the run was cut off."""
+    """How a run ended by itself, by the reason of its last save; "" if it was cut off."""
     reason = (last_save_reason or "").rpartition(" | ")[2]
     return next((ending for head, ending in _ENDINGS.items() if reason.startswith(head)), "")
 
 
 def limited(operation_id: str, last_save_reason: str | None) -> str:
-    """Say that a run did as many items as it should; "" if something else ended it."""
+    """A sentence for a run that reached its ``limit=``; "" if something else ended it."""
     _, is_limited, rest = (last_save_reason or "").rpartition("Stopped: limit ")
     return f"{printable(operation_id)}: limit {rest}" if is_limited else ""
 
@@ -153,7 +153,7 @@ def ended(
 
     Args:
         done: From :func:`amount`.
-        seconds: What all runs took, waits included.
+        seconds: The time of all runs, waits included.
         advice: What a person can do next; "" for nothing.
     """
     facts = [f"{printable(done)} in {precise(seconds)}"]

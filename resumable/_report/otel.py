@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 _SCOPE = "resumable"
 _PARENT = "traceparent"
-"""Under this name a run notes the id of its span, as in the header of the W3C's recommendation."""
+"""The name under which a run notes the id of its span. The W3C's header has this name, too."""
 _WANTED = frozenset(
     {"KeyboardInterrupt", "SystemExit", "CancelledError", "GeneratorExit"}
     | {"RunAgain", "BudgetExhausted", "RateLimitExhausted"}
 )
-"""Errors that end a run as somebody wanted it."""
+"""Errors by which somebody ends a run on purpose."""
 
 
 class OpenTelemetry:
@@ -29,15 +29,15 @@ class OpenTelemetry:
         ...         pass
 
     A run is a span ``resumable.run``. A run that goes on is linked to the span of the run before it, also in another
-    process. Failed items, waits and failed saves are events of the span; its status is an error where an exception, and
-    no signal or limit, has ended the run. Metrics, each with the attribute ``resumable.operation_id``:
+    process. Failed items, waits and failed saves are events of the span. Its status is an error if an exception ended
+    the run, but not for a signal or a limit. Metrics, each with the attribute ``resumable.operation_id``:
     ``resumable.items``, ``resumable.saves``, ``resumable.save.duration``, ``resumable.waits``,
     ``resumable.wait.duration``, ``resumable.failed_items``, ``resumable.runs`` and ``resumable.quota.remaining``.
 
-    It is called between items, and so wants an exporter that works in the background, as ``BatchSpanProcessor`` does.
+    It runs between items, so use an exporter that works in the background, such as ``BatchSpanProcessor``.
 
     Args:
-        tracer_provider, meter_provider: Else the global ones.
+        tracer_provider, meter_provider: The providers to use; by default the global ones.
 
     Raises:
         ModuleNotFoundError: ``opentelemetry-api`` is not installed; it says what to install.

@@ -1,4 +1,4 @@
-"""The report of one operation: one HTML file that needs nothing else, no network and no script."""
+"""The report about one operation: one HTML file without script, which needs no network."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_report(store: CheckpointStore, operation_id: str, path: Path) -> int:
     Raises:
         CheckpointNotFoundError: There is no checkpoint of it.
         CheckpointCorruptError, StoreError: It cannot be read.
-        OSError: The file cannot be written; what was there stands.
+        OSError: The file cannot be written; an older file stays.
     """
     summary, restored = found(store, operation_id)
     page = whole_page(operation_id, report_of(summary, restored)).encode("utf-8", "replace")
@@ -50,7 +50,7 @@ def found(store: CheckpointStore, operation_id: str) -> tuple[Summary, Restored]
 
 
 def whole_page(title: str, body: str, *, head: str = "", has_forms: bool = False) -> str:
-    """An HTML page around *body*, which is HTML, with all that it needs in itself; so is *head*."""
+    """A complete HTML page. *body* and *head* are HTML."""
     forms = "'self'" if has_forms else "'none'"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -65,8 +65,8 @@ def report_of(summary: Summary, restored: Restored, *, state: str = "", told: st
     """The report as HTML, without the page around it.
 
     Args:
-        state: How it stands right now, where that is known better than by its last save.
-        told: HTML that stands below the heading.
+        state: The present state, if more is known than the last save says.
+        told: HTML for below the heading.
     """
     course = course_of(restored.sections)
     made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
@@ -86,7 +86,7 @@ def report_of(summary: Summary, restored: Restored, *, state: str = "", told: st
 
 
 def header(summary: Summary, state: str = "") -> str:
-    """The operation's name, its *state*, that of the summary if none is given, and how far it is."""
+    """The operation's name, its progress, and its *state*, by default that of the summary."""
     percent, state = summary.percent, state or summary.state
     bar = "" if percent is None else f'<progress max="100" value="{percent}" aria-label="done">{percent}%</progress>'
     position = text(position_of(summary)) if summary.is_readable else ""
@@ -97,7 +97,7 @@ def header(summary: Summary, state: str = "") -> str:
 
 
 def facts(rows: Iterable[tuple[str, object]]) -> str:
-    """Names and values; those without a value are left out, and a long one has a line of its own."""
+    """Names and values. Facts without a value are left out; a long value has a line of its own."""
     shown = "".join(
         f"<div{_WIDE if len(str(value)) > _LONG else ''}><dt>{text(name)}</dt><dd>{text(value)}</dd></div>"
         for name, value in rows
@@ -145,9 +145,7 @@ def _facts(summary: Summary, restored: Restored, course: Course) -> list[tuple[s
         ("errors", number(summary.error_count) if summary.error_count else ""),
         (
             "effects",
-            f"{happened:,} happened{f', of {len(unknown):,} nobody knows' if unknown else ''}"
-            if happened or unknown
-            else "",
+            f"{happened:,} happened{f', {len(unknown):,} unknown' if unknown else ''}" if happened or unknown else "",
         ),
         ("ended by", error_of(summary)),
     ]
@@ -284,15 +282,15 @@ def _promises(course: Course) -> Chart | None:
         return None
     promised = Series("promised", course.promises, "second")
     if not course.has_ended:
-        told = f"{duration(course.promises[-1][1])} were said to be left at the last save."
+        told = f"The forecast at the last save: {duration(course.promises[-1][1])} left."
         return _left(course, told, [promised])
     true = Series("came true", [(0.0, course.seconds), (course.seconds, 0.0)])
     off = sum(abs(left - (course.seconds - x)) for x, left in course.promises) / len(course.promises)
-    return _left(course, f"The promise was off by {duration(off)} on average.", [true, promised])
+    return _left(course, f"The forecast was off by {duration(off)} on average.", [true, promised])
 
 
 def _left(course: Course, told: str, series: list[Series]) -> Chart:
-    # A first guess may be off by a factor of a thousand, and would press all others flat.
+    # A first guess may be a thousand times too high, and would flatten the rest of the line.
     values = sorted(y for one in series for _, y in one.points)
     top = 1.2 * max(values[len(values) * 9 // 10], course.seconds if len(series) > 1 else 0.0)
     cut = [Series(one.name, [(x, min(y, top)) for x, y in one.points], one.kind) for one in series]
@@ -349,7 +347,7 @@ def _loops(restored: Restored) -> str:
         (loop.name, f"{loop.processed_items:,}", "" if loop.total_items is None else f"{loop.total_items:,}", loop.by)
         for loop in loops[:_MOST_ROWS]
     ]
-    return table("Loops", ("loop", ">done", ">of", "followed by"), rows, max(len(loops) - _MOST_ROWS, 0))
+    return table("Loops", ("loop", ">done", ">of", "counted by"), rows, max(len(loops) - _MOST_ROWS, 0))
 
 
 def _settings(summary: Summary, restored: Restored) -> str:

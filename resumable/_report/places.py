@@ -1,7 +1,7 @@
-"""Places that this user's programs have saved to, and what their runs tell of themselves, in the state directory.
+"""The user's state directory: the places of saves, the reports of running jobs, and events of operations.
 
-There is a small file for each place, each running job, and the events of each operation. They help people to find and
-watch their jobs. Nothing depends on them, and errors with them are ignored. ``$RESUMABLE_INDEX`` names another
+Each place, each running job and the events of each operation have a small file. They help people to find and watch
+their jobs. Nothing depends on them, and errors with them are ignored. ``$RESUMABLE_INDEX`` names another
 directory, or is ``off``.
 """
 
@@ -28,23 +28,23 @@ VARIABLE = "RESUMABLE_INDEX"
 _OFF = frozenset({"off", "0", "no", "false"})
 _DAY = 86400
 _MOST_EVENTS = 1 << 18
-"""Bytes of events that are kept of an operation; of more, the older half goes."""
+"""Keep this many bytes of events of one operation; then drop the older half."""
 _MOST_KEPT = 20
 _MOST_OPERATIONS = 1000
-"""Operations of which events are kept; of more, the half that has been silent for longest goes."""
+"""Keep the events of this many operations; then drop the half with the oldest events."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Place(msgspec.Struct):
-    """Where a program has saved: a directory or a URL, and when last (seconds since the epoch), to a day."""
+    """A directory or URL where a program has saved, and when last: seconds since the epoch, to the day."""
 
     place: str
     at: float
 
 
 class Kept(msgspec.Struct):
-    """The directories that keep what could not be saved in one place of a store."""
+    """Directories that keep what one store could not take."""
 
     directories: list[str]
 
@@ -203,7 +203,7 @@ _unsaved_here: dict[str, Run] = {}
 
 
 def note_unsaved(store: CheckpointStore, operation_id: str, run: Run) -> None:
-    """Note how *run* ended, because *store* does not accept it."""
+    """Note how *run* ended, because *store* cannot save it."""
     _unsaved_here[_where(store, operation_id)] = run
     if len(_unsaved_here) > _MOST_OPERATIONS:
         _unsaved_here.pop(next(iter(_unsaved_here)))
@@ -230,7 +230,7 @@ def knows_more(store: CheckpointStore, operation_id: str, *, is_cut_off: bool) -
 
 
 def tell_unsaved(store: CheckpointStore, operation_id: str, history: list[Run]) -> None:
-    """Complete the last run of *history*, which looks killed, with how it ended, if that was noted."""
+    """Add how the last run of *history* ended, if that was noted here. Without it, the run looks killed."""
     noted, last = unsaved_of(store, operation_id), history[-1]
     if noted is not None and (noted.run, noted.began, noted.pid) == (last.run, last.began, last.pid):
         last.ended, last.reason, last.error = noted.ended, noted.reason, noted.error

@@ -1,4 +1,4 @@
-"""The report's first charts as one picture, drawn by matplotlib where that is installed."""
+"""The first charts of the report as a picture, drawn with matplotlib."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A run tells others that it works, and hears what they ask of it: threads of its own do both.
+"""A run reports to other processes, and receives their requests. Separate threads do both.
 
-It never delays the loop. A run that ends within a second notes only where it has saved, and, if its work is not done,
-what happened.
+They never delay the loop. A run that ends within a second only notes where it saved, and, if its work is not done, what
+happened.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from .wishes import Asked, askable, asked_of, take_back
 _BEAT_SECONDS = 1.0
 _PULSE_SECONDS = 2.0
 _NEAR_SECONDS = 2.0
-"""A store that may be asked so often, and is on this machine, answers at once."""
+"""A store on this machine that may be asked this often answers at once."""
 _EARLY = 0.9
-"""A look that comes so much too early is not put off for a whole turn."""
+"""A look that is this close to its time is not put off for a whole turn."""
 
 
 class Commanded(Protocol):
@@ -53,7 +53,7 @@ class Commanded(Protocol):
     Attributes:
         term: The number of its claim.
         save_seconds: The duration of the last save that stands.
-        is_ending: Whether its block has ended, so that it takes no more requests.
+        is_ending: Whether its block has ended; then it takes no more requests.
         is_paused: Whether it should pause.
         owes_retries: Whether a requested retry of failed items is still to do.
         unsaved_runs: The runs that no save tells of, this one included, before its first save.
@@ -248,7 +248,7 @@ class Presence(Events):
         if asked is not None and asked.ask == "retry-failed":
             if asked != heard:
                 commanded.try_failed_again()
-            elif not commanded.owes_retries:  # else it stays: the next run receives it, too
+            elif not commanded.owes_retries:  # otherwise it stays, and the next run receives it, too
                 self._take_back(asked)
         if asked is not None and asked.ask == "stop":
             commanded.stop()
@@ -307,7 +307,7 @@ class _Turns:
             for one in present:
                 try:
                     self._turn(one)
-                except Exception:  # a loop that begins meanwhile, a store that is away: the next turn tries again
+                except Exception:  # a loop may begin meanwhile, or the store not answer: the next turn tries again
                     continue
             self._left.wait(_BEAT_SECONDS)
 

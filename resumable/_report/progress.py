@@ -1,4 +1,4 @@
-"""How progress is shown: on a terminal, in a notebook, as a line now and then, or by the user's own callable.
+"""Displays of progress: on a terminal, in a notebook, as lines in a log, or by the user's own callable.
 
 All output goes to stderr. A display that fails is dropped, and never raises into the user's loop.
 """
@@ -38,13 +38,13 @@ _log = logging.getLogger("resumable.progress")
 LINE_INTERVAL_SECONDS = 30.0
 _NOTEBOOK_COLUMNS = 100
 _BOLD, _DIM, _GREEN = "1", "2", "32"
-"""Light and dark terminals show all of them; yellow is hardly seen on white."""
+"""Readable on light and dark terminals, unlike yellow."""
 
 
 class Progress(Protocol):
-    """Shows how far an operation is. ``now`` is monotonic seconds.
+    """A display of an operation's progress. ``now`` is monotonic seconds.
 
-    ``wait`` comes several times a second, for a countdown. After ``stop`` only the last words of its view stay.
+    ``wait`` is called several times a second, for a countdown. After ``stop``, only its view's last words stay.
     """
 
     def start(self, view: ProgressView, *, now: float) -> None: ...
@@ -54,10 +54,10 @@ class Progress(Protocol):
 
 
 def show(how: bool | Callable[[ProgressView], object] | Progress, stream: TextIO | None = None) -> Progress | None:
-    """The display that *how* asks for: None for False; for True the best that *stream*, or else stderr, can take.
+    """The display for the option *how*: None for False; for True the best one for *stream*, by default stderr.
 
     Raises:
-        TypeError: If *how* is no bool, no :class:`Progress`, and no callable that takes a view.
+        TypeError: If *how* is neither a bool, nor a :class:`Progress`, nor a callable that takes a view.
     """
     if how is False:
         return None
@@ -112,10 +112,12 @@ class _Careful:
             getattr(self._progress, name)(view, now=now)
         except Exception as error:
             progress, self._progress = self._progress, None
-            with contextlib.suppress(Exception):  # it must give the terminal back
+            with contextlib.suppress(Exception):  # it must release the terminal
                 progress.stop(view, now=now)
             with contextlib.suppress(Exception):  # logging may have lost its stream, too
-                _log.warning("%s: progress is shown no more: %r", view.operation_id, error)
+                _log.warning(
+                    "%s: progress is no longer shown, because the display failed: %r", view.operation_id, error
+                )
 
 
 class CallableProgress:
@@ -173,7 +175,7 @@ class LinesProgress:
 
 
 class TerminalProgress:
-    """Draws one or two lines below all that the program writes: the bar, and the quota or the wait."""
+    """Draws one or two lines below the program's output: the bar, and the quota or the wait."""
 
     def __init__(self, stream: TextIO) -> None:
         self._screen = screen_of(stream)
@@ -214,7 +216,7 @@ class TerminalProgress:
 
 
 class NotebookProgress:
-    """Shows one card in the output of the cell, or a text where there is no HTML, and changes it in place."""
+    """Shows a card in the output of the cell, or text where HTML is not shown, and updates it in place."""
 
     def __init__(self) -> None:
         self._handle: Any = None

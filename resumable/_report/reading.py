@@ -33,8 +33,7 @@ def read(
 ) -> CheckpointView:
     """What the checkpoint of an operation holds, as of its last save. Nothing is changed, claimed or executed.
 
-    The operation may be running meanwhile: what comes back is one save, whole, and stays as it is. Read again for a
-    newer one.
+    The operation may run meanwhile. The result is one whole save, and does not change; read again for a newer one.
 
     Example:
         >>> cp.state["page"] = 7
@@ -43,16 +42,16 @@ def read(
         7
 
     Args:
-        store: A directory, a URL or a store; else ``$CHECKPOINT_STORE``, ``$CHECKPOINT_DIR``, the one that
-            pyproject.toml names, or the current directory. A checkpoint that is encrypted needs its
+        store: A directory, a URL or a store. By default ``$CHECKPOINT_STORE``, ``$CHECKPOINT_DIR``, the ``dir`` in
+            pyproject.toml, or the current directory. An encrypted checkpoint needs its
             :class:`~resumable.stores.EncryptedStore`.
 
     Raises:
-        CheckpointNotFoundError: There is none: the operation never began, has not saved yet, or has finished. It names
-            those with an id like it.
-        CheckpointCorruptError: What is stored is damaged, of a newer release, or encrypted.
+        CheckpointNotFoundError: There is none: the operation never began, has not saved yet, or has finished. The
+            error names similar ids.
+        CheckpointCorruptError: The checkpoint is damaged, encrypted, or a newer release wrote it.
         StoreError: It cannot be read.
-        ValueError: *store* has a scheme that no store has, or *operation_id* is not valid Unicode.
+        ValueError: *store* has an unknown scheme, or *operation_id* is not valid Unicode.
     """
     place = open_store(store if store is not None else default_place())
     restored = read_all(place, operation_id)
@@ -63,7 +62,7 @@ def read(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class CheckpointView:
-    """What a checkpoint holds. These are copies: to change them changes nothing that is stored.
+    """The contents of a checkpoint. They are copies: changing them does not change the checkpoint.
 
     Example:
         >>> cp.log("rows").extend([1, 2])
@@ -72,19 +71,19 @@ class CheckpointView:
         [1, 2]
 
     Attributes:
-        operation_id: Whose it is.
-        state: All of it, as ``cp.state`` holds it, collections included. Typed values are plain JSON.
+        operation_id: The operation.
+        state: The whole state, as in ``cp.state``, collections included. Typed values are plain JSON.
         collections: What ``cp.mapping``, ``cp.log`` and ``cp.set`` hold, by name: a dict, a list, a set.
-        loops: Where each loop stands, by name: its ``processed_items``, its ``total_items`` or None, and ``by`` what
-            it is followed: ``key``, ``position``, ``scattered``, which is by position in any order, or ``pages``.
+        loops: The progress of each loop, by name: ``processed_items``, ``total_items`` or None, and ``by``, which says
+            how done items are counted: ``key``, ``position``, ``scattered`` (by position, in any order) or ``pages``.
         artifacts: The files and directories of ``cp.artifact``, by name: ``bytes``, ``sha256``, ``written_at`` (UTC,
-            ISO 8601) and ``published``, where it was published to by the time of the save, or None.
-        failed: The items that were given up, as ``cp.failed`` tells them: the error by key, or by position.
+            ISO 8601) and ``published``, the path to which it was published before the save, or None.
+        failed: The failed items, in the form of ``cp.failed``: the error by key, or by position.
         history: The last runs, oldest first: ``run``, ``began``, ``ended``, ``items``, ``reason``, ``error`` and more.
-        metadata: What is known of it besides.
-        created_at: When it was saved first (UTC).
-        last_updated: When it was saved last (UTC).
-        location: Where it lies.
+        metadata: Counts and facts besides the state.
+        created_at: When it was first saved (UTC).
+        last_updated: When it was last saved (UTC).
+        location: Where the checkpoint lies.
     """
 
     operation_id: str
@@ -106,7 +105,7 @@ class CheckpointView:
 
     @property
     def total_items(self) -> int | None:
-        """Of how many, if that is known."""
+        """The number of all items; None if unknown."""
         return self.metadata.total_items
 
     def __repr__(self) -> str:
@@ -120,7 +119,7 @@ class CheckpointView:
         )
 
     def _repr_html_(self) -> str:
-        """A card for notebooks, which tells how it stood also when the kernel is gone."""
+        """A card for notebooks, which stays correct when the kernel is gone."""
         from .card import card_of_save
 
         held = {name: f"{_KIND_OF[type(each)]} of {len(each):,}" for name, each in self.collections.items()}
@@ -148,12 +147,12 @@ class CheckpointView:
             (1, 2)
 
         Args:
-            name: Which one; a dict or list in the plain state will do. May be left out if there is only one.
+            name: The collection, or a dict or list in the plain state. May be left out if there is only one.
             key_column: The name of the column of keys; None leaves it out.
 
         Raises:
-            ValueError: There is nothing of that name, it is no mapping, log or set, or its records have a field that is
-                named as the column of keys is.
+            ValueError: Nothing has that name, or it is not a mapping, log or set, or its records have a field with the
+                name of the column of keys.
             ModuleNotFoundError: pandas is not installed.
         """
         from . import frames
@@ -174,12 +173,12 @@ class CheckpointView:
             ('a.py', 1)
 
         Args:
-            name: Which one; a dict or list in the plain state will do. May be left out if there is only one.
+            name: The collection, or a dict or list in the plain state. May be left out if there is only one.
             key_column: The name of the column of keys; None leaves it out.
 
         Raises:
-            ValueError: There is nothing of that name, it is no mapping, log or set, or its records have a field that is
-                named as the column of keys is.
+            ValueError: Nothing has that name, or it is not a mapping, log or set, or its records have a field with the
+                name of the column of keys.
             ModuleNotFoundError: polars is not installed.
         """
         from . import frames
@@ -215,7 +214,7 @@ def view_of(restored: Restored) -> CheckpointView:
 
 
 def _collections_in(state: Mapping[str, Any], sections: Sections) -> dict[str, Any]:
-    """Each durable collection as what it is; in the document a set is a list."""
+    """Each durable collection as its own type; in the document a set is a list."""
     made = {name: (_MADE_OF[kind], state.get(name)) for name, kind in sections.collections.items()}
     return {name: held if type(held) is kind else kind(held or ()) for name, (kind, held) in made.items()}
 
@@ -224,7 +223,7 @@ def _collections_in(state: Mapping[str, Any], sections: Sections) -> dict[str, A
 
 
 def tables_of(view: CheckpointView) -> dict[str, Any]:
-    """What is meant if no name is given: its collections; if it has none, the dicts and lists in its state."""
+    """The candidates if no name is given: the collections; without any, the dicts and lists in the state."""
     return view.collections or {name: held for name, held in view.state.items() if type(held) in _KIND_OF}
 
 
@@ -240,14 +239,16 @@ def held_in(view: CheckpointView, name: str | None = None) -> Any:
     of = f"the checkpoint of '{printable(view.operation_id)}'"
     if name is None:
         names = ", ".join(map(printable, tables))
-        raise ValueError(f"{of} holds several, say which: {names}" if names else f"{of} holds no mapping, log or set")
+        raise ValueError(
+            f"{of} has several collections; say which one: {names}" if names else f"{of} has no mapping, log or set"
+        )
     held = {**view.state, **view.collections}
     if name not in held:
         close = close_to(name, tables) or list(tables)
         hint = f". Did you mean: {', '.join(map(printable, close))}?" if close else ""
-        raise ValueError(f"{of} holds nothing named '{printable(name)}'{hint}")
+        raise ValueError(f"{of} has nothing named '{printable(name)}'{hint}")
     if type(held[name]) not in _KIND_OF:
-        raise ValueError(f"'{printable(name)}' in {of} is no mapping, log or set: {shortened(held[name])}")
+        raise ValueError(f"'{printable(name)}' in {of} is not a mapping, log or set: {shortened(held[name])}")
     return held[name]
 
 
@@ -255,6 +256,6 @@ def table_in(view: CheckpointView, name: str | None = None, key_column: str | No
     """What :func:`held_in` gives, as a table.
 
     Raises:
-        ValueError: As there, or :class:`Table` does not take it.
+        ValueError: See :func:`held_in`; or it cannot be a :class:`Table`.
     """
     return Table(held_in(view, name), key_column)

@@ -1,4 +1,4 @@
-"""What a person is told of a run: that it goes on, how far it is, what it waits for, where it stopped."""
+"""Tells a person about a run: that it goes on, its progress, its waits, and where it stopped."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _COUNT_SECONDS = 1.0
 
 
 class Reporter(Observer):
-    """Observes one run, and reports it to the logger ``resumable``, and on stderr if a person reads that.
+    """Observes one run, and reports it to the logger ``resumable``, and to stderr if a person reads it.
 
     *how* is the value of ``progress=``; raises TypeError if it is unknown.
     """
@@ -108,7 +108,7 @@ class Reporter(Observer):
 
     def closing(self, operation: Observed, error: BaseException | None) -> None:
         self._saves_before, self._error = operation.metadata.save_count, error
-        if error is not None:  # the save at the exit may take long, and meanwhile the bar must not look alive
+        if error is not None:  # the last save may take long; a bar that still moves would mislead
             self._stop(operation)
 
     def finalizing(self, operation: Observed | None) -> None:
@@ -263,7 +263,7 @@ _told_places: set[str] = set()
 
 
 def _is_first_in(place: str) -> bool:
-    """Whether nobody was told of *place* yet: if there are many operations, one sentence suffices."""
+    """Whether this is the first operation in *place*: one sentence is enough for many operations."""
     is_first = place not in _told_places
     _told_places.add(place)
     return is_first

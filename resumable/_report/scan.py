@@ -1,4 +1,4 @@
-"""The facts about a checkpoint that others may be writing, without its state where that is large."""
+"""Reads the facts about a checkpoint, even while another process writes it, without parsing a large state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .._text import printable
 from ..stores import CheckpointStore, Entry, Stored
 
 _SCAN_FROM = 1 << 16
-"""Smaller documents are simply read."""
+"""Smaller documents are parsed whole."""
 
 
 class _Internal(ListedSections, kw_only=True):
@@ -30,7 +30,7 @@ class _Internal(ListedSections, kw_only=True):
 
 
 class _Document(msgspec.Struct):
-    """All of a document but its state, which the parser then only skips."""
+    """A document without its state; the parser only skips that."""
 
     version: str
     operation_id: str
@@ -77,7 +77,7 @@ def entry_of(store: CheckpointStore, operation_id: str) -> Entry | None:
 
 
 def name_of(store: CheckpointStore) -> str:
-    """Where *store* is, for people."""
+    """The address of *store*, for people."""
     place = store.describe()
     return str(place.absolute()) if isinstance(place, Path) else place
 
@@ -89,12 +89,12 @@ def is_missing(store: CheckpointStore) -> bool:
 
 
 def not_there(store: CheckpointStore) -> str:
-    """What to say of a directory that is not there."""
+    """The message about a directory that does not exist."""
     return f"there is no directory {printable(name_of(store))}"
 
 
 def nothing_in(store: CheckpointStore) -> str:
-    """What to say of a *store* without any checkpoint."""
+    """The message about a *store* without checkpoints."""
     place = printable(name_of(store))
     return f"no checkpoints in {place}{', which is not there' if is_missing(store) else ''}"
 
@@ -105,7 +105,7 @@ def ids_in(store: CheckpointStore) -> list[str]:
 
 
 def _scan(stored: Stored, operation_id: str) -> Facts | None:
-    """The facts, if all is as this version writes it; None means: look closely."""
+    """The facts, if this version wrote the document; None means: parse it whole."""
     try:
         if not documents.is_as_written(stored.snapshot):
             return None

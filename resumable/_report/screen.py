@@ -1,4 +1,4 @@
-"""The lowest lines of a terminal, which stay below all that the program writes there.
+"""The lowest lines of a terminal, which stay below everything that the program writes.
 
 Everything that writes to the terminal in this process ends at the raw file below ``sys.stdout`` or ``sys.stderr``:
 ``print``, handlers of ``logging``, warnings, tracebacks, other bars. The raw file is intercepted while lines are shown.
@@ -235,7 +235,7 @@ def screen_of(stream: Any) -> Screen:
 
 
 def _tell_at_once(text: bytes) -> bool:
-    """Have the screen that shows something write *text*, from a signal handler. Whether there is one."""
+    """Let the screen in use write *text*, from a signal handler. Returns whether there is one."""
     for screen in _on_top[-1:]:
         screen.write_now(text)
         return True

@@ -1,4 +1,4 @@
-"""How a job stands that is worked on in shards: the sum of the operations that its shards are."""
+"""The sum of a job that consists of shards, each an operation of its own."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _DATED = re.compile(r".*[0-9][-_/.:# ]+", re.DOTALL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sum:
-    """Where a job stands: all shards together, at the last save of each. What is not known is None.
+    """The progress of all shards of a job together, by the last save of each. Unknown values are None.
 
     Attributes:
         pattern: What the ids have in common: ``job-*``.
-        states: How many shards are in which state.
-        processed_items, failed_items: Of all shards of which it is known.
-        total_items: None unless it is known of every shard. A shard that is finished had to do what it did.
-        left_seconds: Until the last shard is done, at the pace of those that run now; if none runs, of all.
-        missing: Numbers between those of the shards that have no checkpoint: not begun, or finished and removed.
+        states: The number of shards in each state.
+        processed_items, failed_items: Of all shards for which they are known.
+        total_items: None unless known for every shard. A finished shard counts with the items that it did.
+        left_seconds: Until the last shard is done, at the pace of the running shards; if none runs, of all.
+        missing: Numbers in between without a checkpoint: shards that have not begun, or are finished and removed.
     """
 
     pattern: str
@@ -42,19 +42,19 @@ class Sum:
 
     @property
     def has_ended(self) -> bool:
-        """Whether no shard will do more without being told to try again."""
+        """Whether no shard will do more, unless it is told to try failed items again."""
         return self.states.keys() <= {"finished", "incomplete"}
 
 
 def matches(operation_id: str, pattern: str) -> bool:
-    """Whether *pattern* is that id, or means it as the shell's wildcards do."""
+    """Whether *pattern* is the id itself, or matches it with the shell's wildcards."""
     return operation_id == pattern or fnmatchcase(operation_id, pattern)
 
 
 def sums_of(summaries: Sequence[Summary], patterns: Iterable[str] = ()) -> list[Sum]:
-    """The sum of all that match, for each of *patterns*; without any, the jobs whose shards are numbered.
+    """A sum of the matching operations for each of *patterns*; without any, for each job with numbered shards.
 
-    Those are two or more ids that differ only in a number at their end, counted from 0 or 1: ``job-0``, ``job-1``.
+    These are two or more ids that differ only in a number at their end, counted from 0 or 1: ``job-0``, ``job-1``.
     A date at the end counts as no number (``crawl-2026-01-02``), nor does a year (``crawl-2026``).
     """
     if patterns:
@@ -68,7 +68,7 @@ def sums_of(summaries: Sequence[Summary], patterns: Iterable[str] = ()) -> list[
 
 
 def _numbered(summaries: Iterable[Summary]) -> dict[str, dict[tuple[int, str], Summary]]:
-    """Shards by job, and there by number and id: ``job-1`` and ``job-01`` are two."""
+    """Shards by job, then by number and id, because ``job-1`` and ``job-01`` differ."""
     jobs: dict[str, dict[tuple[int, str], Summary]] = collections.defaultdict(dict)
     for summary in summaries:
         shard = _SHARD.fullmatch(summary.operation_id)
@@ -116,5 +116,5 @@ def _left(shards: Iterable[Summary]) -> float | None:
 
 
 def _rate(summary: Summary) -> float:
-    """Items a second, over all its runs."""
+    """Its items a second, over all runs."""
     return (summary.processed_items or 0) / summary.elapsed_time if summary.elapsed_time else 0.0

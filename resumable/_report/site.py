@@ -1,4 +1,4 @@
-"""The pages of ``resumable serve``: all jobs, and one of them, as they stand right now. HTML without script."""
+"""The pages of ``resumable serve``: all jobs, or one, in their present state. HTML without script."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REFRESH_SECONDS = 5
 _MOST_EVENTS = 30
 REFRESH = f'<meta http-equiv="refresh" content="{_REFRESH_SECONDS}">'
 ASKS = {"pause": "Pause", "resume": "Go on", "stop": "Stop", "retry-failed": "Try failed items again"}
-"""What can be asked for, and what is written on the button."""
+"""The requests, and the text of the button for each."""
 _NUMBER = ' class="number"'
 _COLUMNS = (
     *(("operation", ""), ("state", "")),
@@ -39,7 +39,7 @@ def jobs_page(found: Sequence[tuple[str, Live]], title: str, unreached: Sequence
     """All jobs, the newest first in each place.
 
     Args:
-        unreached: The places that cannot be looked at now, and why.
+        unreached: Places that do not answer, and why.
     """
     rows = "".join(map(_job_row, found))
     head = "".join(f'<th scope="col"{kind}>{text(name)}</th>' for name, kind in _COLUMNS)
@@ -47,9 +47,9 @@ def jobs_page(found: Sequence[tuple[str, Live]], title: str, unreached: Sequence
         '<div class="scroll" tabindex="0" role="region" aria-label="Jobs"><table class="jobs">'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         if found
-        else "<p>No checkpoints are known here.</p>"
+        else "<p>There are no checkpoints.</p>"
     )
-    away = table("Places that were not reached", ("place", "why"), unreached)
+    away = table("Places that do not answer", ("place", "why"), unreached)
     return whole_page(title, f"<header><h1>{text(title)}</h1></header>{body}{away}", head=REFRESH)
 
 
@@ -67,10 +67,10 @@ def _job_row(each: tuple[str, Live]) -> str:
 
 
 def job_page(store: CheckpointStore, one: Live, token: str | None) -> str:
-    """One job: how it stands, what has happened to it, its report.
+    """The page of one job: its state, its events, its report.
 
     Args:
-        token: Lets a form ask something of it; None shows no forms.
+        token: The token for forms; None shows no buttons.
     """
     summary = one.shown
     told = f'<p role="status">{text(one.says)}</p>' if one.says else ""
@@ -78,7 +78,7 @@ def job_page(store: CheckpointStore, one: Live, token: str | None) -> str:
     try:
         restored = read_all(store, summary.operation_id) if summary.is_readable else None
         problem = one.summary.problem or ""
-    except (ResumableError, ValueError) as error:  # it is being replaced, or damaged
+    except (ResumableError, ValueError) as error:  # it may just be replaced, or is damaged
         restored, problem = None, str(error)
     if restored is not None:
         report = report_of(summary, restored, state=one.state, told=told)
@@ -121,12 +121,12 @@ def _event_row(event: dict[str, Any]) -> tuple[str, str, str, str]:
 
 
 def problem_page(title: str, told: str) -> str:
-    """What went wrong with a request."""
+    """The page that says why a request failed."""
     return whole_page(
         title, f'<header><h1>{text(title)}</h1></header><p>{text(told)}</p><p><a href="/">All jobs</a></p>'
     )
 
 
 def title_for(where: Path | str | None) -> str:
-    """What the page of all jobs is called."""
+    """The title of the page of all jobs."""
     return "Jobs on this machine" if where is None else f"Jobs in {where}"

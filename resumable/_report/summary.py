@@ -1,4 +1,4 @@
-"""How an operation stands, in one value: what ``list`` shows of each, and ``show`` of one."""
+"""The summary of an operation, which ``list`` and ``show`` print."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .scan import Facts, entry_of, read_facts
 State = Literal[
     "running", "stopped", "failed", "killed", "incomplete", "damaged", "encrypted", "saved", "kept", "finished"
 ]
-"""In the order in which a sum lists them."""
+"""The states, in the order of a sum."""
 
 _ENDED = ("finished", "incomplete")
 _STOPS = (
     *("KeyboardInterrupt", "SIG", "SystemExit", "CancelledError", "GeneratorExit"),
     *("RateLimitExhausted", "RunAgain", "BudgetExhausted", "TakenOver"),
 )
-"""Exceptions that end a run as somebody wanted it."""
+"""Exceptions by which somebody ends a run on purpose."""
 
 
 class SealedError(StoreError):
-    """A checkpoint is encrypted, and may well be good, but no key that opens it was given."""
+    """A checkpoint is encrypted, and the right key was not given. The checkpoint may be good."""
 
     def __init__(self, operation_id: str, location: str, reason: str) -> None:
         super().__init__(operation_id, location, reason)
@@ -44,23 +44,22 @@ class SealedError(StoreError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """Where one operation stands. What is not known is None.
+    """The progress and state of one operation. Unknown values are None.
 
     Attributes:
-        state: ``running`` now; ``stopped`` by Ctrl-C, SIGTERM or a used-up quota; ``failed`` by an exception;
-            ``killed`` before it could say why; ``incomplete``, as it ended well, but items failed; ``kept``, as it
-            ended well, and its program wants to go on; ``finished``; ``saved`` by hand, without a run; ``damaged``;
-            ``encrypted``, and no key was given that opens it.
-        total_items: Of all loops, as *processed_items* is.
-        failed_items: That ``map`` gave up, and has not done since.
-        left_seconds: At the last save, estimated from the time that all runs took.
-        last_updated: When it was saved last (UTC).
+        state: ``running``; ``stopped`` by Ctrl-C, SIGTERM or a used-up quota; ``failed`` by an exception; ``killed``
+            without a chance to save; ``incomplete``: ended, but items failed; ``kept``: ended, and its program keeps
+            the checkpoint to go on; ``finished``; ``saved`` by hand, without a run; ``damaged``; ``encrypted``, and the
+            right key was not given.
+        total_items: The items of all loops, like *processed_items*.
+        failed_items: Items that failed, and have not been done since.
+        left_seconds: The time left at the last save, estimated from the time of all runs.
+        last_updated: When it was last saved (UTC).
         problem: Why it is damaged, or cannot be opened.
-        previous: Where the save before it lies, if it is damaged and that one is good.
-        artifact_count, artifact_bytes: How many files and directories go with it, and their size; None where the store
-            keeps less beside its saves.
-        waits_for: The store that was away when it was saved here, to which the next run here brings it.
-        history: The last runs, oldest first; the one that works now is the last.
+        previous: Where the save before it lies, if this one is damaged and that one is good.
+        artifact_count, artifact_bytes: The number and size of its artifacts; None if the store does not list them.
+        waits_for: The store that did not answer, so that it was saved here; the next run here brings it there.
+        history: The last runs, oldest first; a running one is the last.
     """
 
     operation_id: str
@@ -87,30 +86,30 @@ class Summary:
 
     @property
     def is_readable(self) -> bool:
-        """Whether more is known of it than that it is there."""
+        """Whether the checkpoint could be read."""
         return self.state not in ("damaged", "encrypted")
 
     @property
     def has_ended(self) -> bool:
-        """Whether it did all that it would do without being told to try again."""
+        """Whether another run would do nothing, unless it is told to try failed items again."""
         return self.state in _ENDED
 
 
 def summaries(store: CheckpointStore) -> list[Summary]:
-    """All operations in *store*, the ones saved last first, damaged ones at the end."""
+    """All operations in *store*, the last saved first, damaged ones at the end."""
     entries = {entry.key: entry for entry in store.list()}
     found = filter(None, (_brief(store, entry) or _summary(store, entry) for entry in entries.values()))
     return sorted(found, key=lambda one: (-one.last_updated.timestamp() if one.last_updated else 0.0, one.operation_id))
 
 
 def summary_of(store: CheckpointStore, operation_id: str) -> Summary | None:
-    """Where *operation_id* stands, which may be ``damaged`` or ``encrypted``; None if it has no checkpoint."""
+    """The summary of *operation_id*, which may be ``damaged`` or ``encrypted``; None if it has no checkpoint."""
     entry = entry_of(store, operation_id)
     return _summary(store, entry or Entry(operation_id, store.describe(operation_id), b"", 0, 0, None, None))
 
 
 def _brief(store: CheckpointStore, entry: Entry) -> Summary | None:
-    """What the summary tells that the store keeps beside the save; None if it keeps none."""
+    """The facts that the store keeps beside the save; None if it keeps none."""
     saved = read_summary(entry.summary) if entry.summary else None
     if saved is None:
         return None
@@ -149,7 +148,7 @@ def _summary(store: CheckpointStore, entry: Entry) -> Summary | None:
 
 
 def _missing(store: CheckpointStore, entry: Entry) -> Summary | None:
-    """A file that holds this id, under a name that belongs to another; None for no file."""
+    """The summary of a file with this id under the name of another operation; None if there is no file."""
     place = store.describe(entry.key)
     if not isinstance(place, Path) or entry.location == place:
         return None
@@ -158,7 +157,7 @@ def _missing(store: CheckpointStore, entry: Entry) -> Summary | None:
 
 
 def summary_from(facts: Facts, entry: Entry) -> Summary:
-    """Where the operation of *entry* stands, as its checkpoint tells."""
+    """The summary of the operation of *entry*, by its checkpoint."""
     sections, metadata = facts.sections, facts.metadata
     history = _with_current_run(history_in(sections), entry.holder)
     processed, total = metadata.processed_items, _total(metadata)
@@ -193,12 +192,12 @@ def _waits_for(sections: ListedSections, location: str) -> str | None:
 
 
 def percent_of(processed: int | None, total: int | None) -> int | None:
-    """Rounded down; None if that says nothing."""
+    """The percentage that is done, rounded down; None if it is unknown."""
     return processed * 100 // total if processed is not None and total and processed <= total else None
 
 
 def _total(metadata: CheckpointMetadata) -> int | None:
-    """Of all that ``processed_items`` counts; None if more than that was done, as with ticks beside a loop."""
+    """The total for ``processed_items``; None if more items are done, as with ticks beside a loop."""
     total = metadata.total_items
     return total if total is None or metadata.processed_items <= total else None
 
@@ -212,7 +211,7 @@ def _left(processed: int, total: int | None, elapsed: float) -> float | None:
 
 
 def _with_current_run(history: list[Run], holder: Holder | None) -> list[Run]:
-    """The history, and the run that works now if it has saved nothing yet."""
+    """The history, and the present run, even if it has not saved yet."""
     if holder is None or not holder.since:
         return history
     last = history[-1] if history else Run()
@@ -227,7 +226,7 @@ def _state_of(history: list[Run], failed: int) -> State:
 
 
 def ending_of(run: Run) -> State:
-    """How a run that is over ended, as the reason of its last save tells."""
+    """How a run ended, by the reason of its last save."""
     reason = (run.reason or "").rpartition(" | ")[2]
     if reason.startswith("Interrupted: "):
         return "stopped" if reason.removeprefix("Interrupted: ").startswith(_STOPS) else "failed"
@@ -243,5 +242,5 @@ def ending_of(run: Run) -> State:
 
 
 def age_of(moment: datetime) -> float:
-    """Seconds since *moment*; below zero if a clock was set."""
+    """Seconds since *moment*; below zero if a clock was set back."""
     return (datetime.now(UTC) - moment).total_seconds()

@@ -1,4 +1,4 @@
-"""What a job tells the ``resumable run`` that started it: one JSON line for each event, in a file that both know.
+"""What a job reports to the ``resumable run`` that started it: one JSON line for each event, in a file.
 
 The file is named by :data:`FILE`. It outlives a job that is killed, and lies outside of its checkpoints.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .._engine.options import Options
 
 FILE, CAREFUL = "RESUMABLE_RUN_EVENTS", "RESUMABLE_RUN_CAREFUL"
-"""Variables of the environment: where to tell, and that each item is to be saved, for one of them kills the job."""
+"""Environment variables: the file, and whether to save each item, because one of them kills the job."""
 
 
 def _tell(event: Event) -> None:
@@ -72,7 +72,7 @@ class Told:
     """What one run of a job has told.
 
     Attributes:
-        items: The most items that each operation has said to be done, and saved.
+        items: The highest number of done and saved items of each operation.
         last: The last event of each operation.
     """
 
@@ -81,12 +81,12 @@ class Told:
 
     @property
     def ended(self) -> list[ToldEvent]:
-        """The operations that were left before their work was done."""
+        """The operations that ended before their work was done."""
         return [event for event in self.last.values() if event.name == "stopping"]
 
     @property
     def newest(self) -> ToldEvent | None:
-        """The event that was told last; None if none was."""
+        """The last event; None if there was none."""
         return next(reversed(list(self.last.values())), None)
 
     @property
@@ -96,7 +96,7 @@ class Told:
 
     @property
     def item(self) -> tuple[str, str, str | int] | None:
-        """The operation, the loop and the item that an exception has ended; None if that is not known."""
+        """The operation, the loop and the item that raised an exception; None if unknown."""
         known = [(one.operation_id, one.loop, one.key) for one in self.ended if one.key is not None]
         return known[-1] if known else None
 
@@ -105,7 +105,7 @@ _decode = msgspec.json.Decoder(ToldEvent)
 
 
 def read_told(path: Path, offset: int) -> tuple[Told, int]:
-    """What the file *path* tells from *offset* on, and where it ends. What a kill has cut in two is left out."""
+    """The events in the file *path* from *offset* on, and its end. A line that a kill cut in two is left out."""
     items, last = dict[str, int](), dict[str, ToldEvent]()
     with path.open("rb") as file:
         file.seek(offset)

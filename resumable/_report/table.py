@@ -1,4 +1,4 @@
-"""A mapping, log or set as rows and columns, and the kind of value that each column holds."""
+"""A mapping, log or set as rows and columns, with the kind of each column."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, Literal
 from .._json import to_exact_json
 
 KEY, VALUE = "key", "value"
-"""The columns of a mapping's keys, and of values that are no records."""
+"""The names of the columns of a mapping's keys, and of values that are not records."""
 _MANY, _SPARSE = 1000, 10
-"""Records are no table if they have more fields than this, and most records have only a few of these."""
+"""Records with more different fields than this, of which most records have only a few, are not a table."""
 _EXACT = 1 << 53
-"""A float holds each whole number up to this."""
+"""A float holds every whole number up to this one exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Record:
 
 
 Kind = Literal["nothing", "bool", "int", "uint", "float", "text", "mixed"] | ListOf | Record
-"""``nothing`` is only None; ``int`` has 64 bits, and so has ``uint``; ``mixed`` has no type in common."""
+"""``nothing`` is None only; ``int`` and ``uint`` have 64 bits; ``mixed`` values have no common type."""
 
 
 class Table:
@@ -122,13 +122,13 @@ def _fields_of(records: Iterable[dict[str, Any] | None]) -> list[str]:
 
 
 def _is_scattered(records: Sequence[dict[str, Any]]) -> bool:
-    """Whether dicts have no field at all, or so many different ones that they are mappings, and no records."""
+    """Whether dicts have no field, or so many different ones that they are mappings instead of records."""
     count = len(set(chain.from_iterable(records)))
     return not count or (count > _MANY and count * len(records) > _SPARSE * sum(map(len, records)))
 
 
 def kind_of(values: Iterable[Any]) -> Kind:
-    """What kind of value all of *values* are, None apart."""
+    """The common kind of *values*, None left out."""
     found = list(values)
     types = set(map(type, found)) - {type(None)}
     if len(types) == 1 and types <= {list, dict}:
@@ -164,7 +164,7 @@ def _kind_of_dicts(records: Sequence[dict[str, Any]]) -> Kind:
 
 
 def as_text(value: Any) -> str | None:
-    """A text and None as they are, ``NaN``, ``inf`` and ``-inf``, all else as JSON, in which such are spelled."""
+    """Texts and None as they are, ``NaN``, ``inf`` and ``-inf``; everything else as JSON, with these spelled."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, float) and not math.isfinite(value):
@@ -173,7 +173,7 @@ def as_text(value: Any) -> str | None:
 
 
 def fitted(value: Any, kind: Kind) -> Any:
-    """*value* with the very types that *kind* names: each field of a record, floats for whole numbers among them."""
+    """*value* with the exact types of *kind*: each field of a record, and floats where whole numbers are mixed in."""
     if value is None:
         return None
     if isinstance(kind, ListOf):

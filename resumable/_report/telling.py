@@ -1,4 +1,4 @@
-"""How a sentence reaches people once: on the terminal, in the log, or when the program ends."""
+"""Says a sentence once: on the terminal, in the log, or when the program ends."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def is_logged() -> bool:
 
 
 def is_heard() -> bool:
-    """Whether anybody reads what is said without being asked for."""
+    """Whether anybody reads what nobody asked for: on a terminal, or in a log."""
     return is_terminal(sys.stderr) or is_logged()
 
 
@@ -89,7 +89,7 @@ def unsay(operation_id: str) -> None:
 
 @atexit.register
 def _say_all() -> None:
-    """Say the last text as a whole; of earlier ones, from inner blocks, only the first line."""
+    """Say the last text in full, and the first line of earlier ones, which came from inner blocks."""
     texts = list(at_exit.values())
     at_exit.clear()
     for text in texts[:-1]:

@@ -1,4 +1,4 @@
-"""What people ask of a run, on whatever machine it works: a wish beside its checkpoint, in the same store."""
+"""Requests to a run on any machine. A request lies beside its checkpoint, in one store with it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..stores import CheckpointStore, WishStore
 
 Ask = Literal["pause", "stop", "retry-failed"]
 PAUSED = "Paused"
-"""Why a run has saved that waits, as somebody asked for it."""
+"""The reason of the save of a run that pauses on request."""
 
 
 class Asked(msgspec.Struct, omit_defaults=True, frozen=True):
-    """What somebody asks of a run.
+    """A request to a run.
 
     Attributes:
-        at: When, in seconds since the epoch, by the clock of who asks.
-        term: The number of the claim of the run that is meant; 0 if that is not known.
+        at: When it was made, in seconds since the epoch, by the clock of the asking machine.
+        term: The number of the claim of the run that it is for; 0 if unknown.
     """
 
     ask: Ask
@@ -28,17 +28,17 @@ class Asked(msgspec.Struct, omit_defaults=True, frozen=True):
     term: int = 0
 
     def is_for(self, term: int) -> bool:
-        """Whether the run with the claim *term* is meant. To pause and to stop is asked of one run, not of the next."""
+        """Whether it is for the run with the claim *term*. ``pause`` and ``stop`` are for one run, not for the next."""
         return self.ask == "retry-failed" or not 0 < self.term < term
 
 
 def askable(store: CheckpointStore) -> WishStore | None:
-    """*store*, if something can be asked of those who work in it."""
+    """*store*, if it can hold requests."""
     return store if isinstance(store, WishStore) and store.traits.looks_every is not None else None
 
 
 def asked_of(store: CheckpointStore, operation_id: str) -> Asked | None:
-    """What is asked of *operation_id*; None if nothing is, or nobody understands it.
+    """The request to *operation_id*; None if there is none, or it is not understood.
 
     Raises:
         StoreError: The store cannot be read.
@@ -52,18 +52,18 @@ def asked_of(store: CheckpointStore, operation_id: str) -> Asked | None:
 
 
 def ask(store: CheckpointStore, operation_id: str, what: Ask, *, term: int = 0) -> None:
-    """Ask the run of *operation_id* for *what*, in place of what was asked before.
+    """Leave the request *what* for the run of *operation_id*. It replaces an earlier one.
 
     Raises:
-        StoreError: It cannot be asked.
+        StoreError: The store cannot be written.
     """
     if (wishes := askable(store)) is None:
-        raise StoreError(f"nothing can be asked of what is in {store.describe()}")
+        raise StoreError(f"{store.describe()} cannot hold requests to running jobs")
     wishes.put_wish(operation_id, msgspec.json.encode(Asked(what, round(time.time(), 3), term)))
 
 
 def take_back(store: CheckpointStore, operation_id: str, asked: Asked) -> None:
-    """What was *asked* is heard, or wanted no more.
+    """Remove the request *asked*: it was received, or is no longer wanted.
 
     Raises:
         StoreError: The store cannot be written.

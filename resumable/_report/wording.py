@@ -1,4 +1,4 @@
-"""How an operation's standing reads: counts, positions, ages and sizes in words."""
+"""Counts, positions, ages and sizes of an operation in words."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def percent_text(summary: Summary | Sum) -> str:
 
 
 def left_text(summary: Summary | Sum) -> str:
-    """``1h52m``; nothing for what has ended."""
+    """``1h52m``; "" for what has ended."""
     if summary.has_ended:
         return ""
     return UNKNOWN if summary.left_seconds is None else duration(max(summary.left_seconds, 1.0))

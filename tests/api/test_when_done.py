@@ -252,7 +252,7 @@ def test_it_says_since_when(manager: CheckpointManager, clock: ManualClock, caps
     clock.advance(3 * 3600 + 60)
     crawl(manager)
 
-    assert "crawl: finished already, 3 h ago; nothing is done." in capsys.readouterr().err
+    assert "crawl: finished already, 3 h ago; nothing to do." in capsys.readouterr().err
 
 
 def test_the_command_line_knows_it(tmp_path: Path) -> None:

@@ -119,13 +119,13 @@ def test_the_column_of_keys_is_named_or_left_out() -> None:
     ("arguments", "code", "told"),
     [
         (["job", "--format", "csv"], 2, "say which one, with --of: files, rows, seen"),
-        (["job", "--format", "csv", "--of", "file"], 1, "holds nothing named 'file'. Did you mean: files?"),
+        (["job", "--format", "csv", "--of", "file"], 1, "has nothing named 'file'. Did you mean: files?"),
         (
             ["job", "--format", "jsonl", "--of", "page"],
             1,
-            "'page' in the checkpoint of 'job' is no mapping, log or set",
+            "'page' in the checkpoint of 'job' is not a mapping, log or set",
         ),
-        (["job", "--of", "page"], 1, "is no mapping, log or set: 3"),
+        (["job", "--of", "page"], 1, "is not a mapping, log or set: 3"),
         (["jbo", "--format", "csv"], 1, "Did you mean: job?"),
         (["job", "--format", "csv", "--of", "rows", "--json"], 2, "--json with --format csv needs --output FILE"),
         (["job", "--format", "xml"], 2, "'xml' is not one of"),
@@ -146,7 +146,7 @@ def test_one_without_any_table_says_so() -> None:
 
     result = resumable("export", "job", "--format", "csv")
 
-    assert (result.exit_code, result.stderr) == (1, "Error: the checkpoint of 'job' holds no mapping, log or set\n")
+    assert (result.exit_code, result.stderr) == (1, "Error: the checkpoint of 'job' has no mapping, log or set\n")
 
 
 def test_without_pyarrow_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

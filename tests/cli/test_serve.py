@@ -189,7 +189,7 @@ def test_a_place_that_is_away_is_named_and_asked_once_in_a_while(
     pages = [served.get("/")[1], served.get(path)[1]]
     assert asked.count("redis://127.0.0.1:1/0") == 1, "each page has waited for it"
     for page in (first, pages[0]):
-        assert "Places that were not reached" in page
+        assert "Places that do not answer" in page
         assert "redis://127.0.0.1:1/0" in page
         assert f'href="{path}"' in page
     assert "7 of 10" in pages[1]

@@ -258,7 +258,7 @@ def test_a_callable_that_raises_is_not_called_again_and_is_told_of(caplog: pytes
     everything(progress)
 
     assert len(calls) <= 2  # a display that failed is stopped, once
-    assert "progress is shown no more: ValueError('my own mistake')" in caplog.text
+    assert "progress is no longer shown, because the display failed: ValueError('my own mistake')" in caplog.text
 
 
 def test_ctrl_c_while_drawing_is_the_users_and_goes_on() -> None:

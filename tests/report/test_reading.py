@@ -214,7 +214,9 @@ def test_loops_that_are_damaged_are_an_error_of_the_checkpoint() -> None:
     own = {"resumable": {"generation": 1, "loops": {"main": {"by": "magic"}}}}
     stores.put(FileStore("."), "job", b"".join(sign({"version": "2.0", "operation_id": "job"}, [b"{}"], tail | own)))
 
-    with pytest.raises(CheckpointCorruptError, match="its loops are damaged: one is followed by 'magic'"):
+    with pytest.raises(
+        CheckpointCorruptError, match="its loops are damaged: one is counted by 'magic', which is unknown"
+    ):
         resumable.read("job")
 
 
@@ -285,10 +287,10 @@ def test_the_only_one_need_not_be_named() -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        (None, "the checkpoint of 'job' holds several, say which: files, rows, seen"),
-        ("file", "the checkpoint of 'job' holds nothing named 'file'. Did you mean: files?"),
-        ("zzz", "the checkpoint of 'job' holds nothing named 'zzz'. Did you mean: files, rows, seen?"),
-        ("done", "'done' in the checkpoint of 'job' is no mapping, log or set: 3"),
+        (None, "the checkpoint of 'job' has several collections; say which one: files, rows, seen"),
+        ("file", "the checkpoint of 'job' has nothing named 'file'. Did you mean: files?"),
+        ("zzz", "the checkpoint of 'job' has nothing named 'zzz'. Did you mean: files, rows, seen?"),
+        ("done", "'done' in the checkpoint of 'job' is not a mapping, log or set: 3"),
     ],
 )
 def test_a_name_that_names_no_table_is_refused(name: str | None, told: str) -> None:
@@ -301,7 +303,7 @@ def test_a_name_that_names_no_table_is_refused(name: str | None, told: str) -> N
 def test_where_there_is_no_table_it_says_so() -> None:
     CheckpointManager().create_checkpoint("job", {"page": 3})
 
-    with pytest.raises(ValueError, match="'job' holds no mapping, log or set"):
+    with pytest.raises(ValueError, match="'job' has no mapping, log or set"):
         resumable.read("job").to_pandas()
 
 

@@ -74,4 +74,4 @@ def test_no_two_jobs_share_a_path() -> None:
 
 
 def test_without_jobs_it_says_so() -> None:
-    assert "No checkpoints are known here." in Page(jobs_page([], "Jobs")).text
+    assert "There are no checkpoints." in Page(jobs_page([], "Jobs")).text
