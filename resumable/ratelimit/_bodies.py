@@ -1,6 +1,6 @@
-"""Readers of decoded bodies: what an API says of its limits in JSON, besides headers or in place of them.
+"""Readers of decoded bodies: what an API says about its limits in JSON.
 
-Nothing here raises: a body of any shape may come.
+Nothing here raises, whatever shape a body has.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LONGEST_MESSAGE = 500
 _MOST_ERRORS = 10
 _CODE_NAMES = ("type", "code", "reason", "status", "error_code", "errorCode", "error")
 _OWN_CODE_NAMES = ("error", "error_code", "errorCode", "errorType", "__type", "code")
-"""Where the code of a body stands that is an error itself."""
+"""The fields that hold the code, if the body itself is an error."""
 _REFUSAL_CODE = re.compile(
     r"ratelimit|throttl|toomanyrequests|maxlag|slowdown|resourceexhausted|throughputexceeded|complexitybudgetexhausted"
     r"|(daily|concurrent|variableterm|request|usage)limitexceeded|quotaexceeded"
@@ -27,9 +27,9 @@ _RESET_NAMES = ("resetAt", "reset_at", "windowResetAt")
 
 
 def read_graphql(body: Any, *, now: float) -> RateLimit | None:
-    """The quota that a GraphQL answer tells; None if *body* tells none that can be read.
+    """The quota in a GraphQL answer; None if there is none that can be read.
 
-    Where less is left than such a query costs, nothing is left: the next one would be refused.
+    If less is left than this query cost, nothing counts as left: the next query would be refused.
 
     Args:
         body: The decoded answer, its ``data``, or GitHub's ``rateLimit`` object itself; Shopify's ``throttleStatus``
@@ -65,12 +65,12 @@ def _read_throttle(throttle: Mapping[str, Any], cost: float | None, now: float) 
 
 
 def is_refused(body: Any) -> bool:
-    """Whether a code in one of the errors of *body* says that a limit is the reason. Words do not count."""
+    """Whether the code of an error in *body* names a limit as the reason. Words do not count."""
     return any(_REFUSAL_CODE.search(code) for code in _codes(body))
 
 
 def read_body_after(body: Any, *, now: float) -> float | None:
-    """Seconds to wait, as *body* asks for it; None if it does not."""
+    """The seconds to wait that *body* asks for; None if it asks for none."""
     for place in _places(body):
         for name in (*_SECONDS_NAMES, "retryDelay"):
             if (after := _seconds(place.get(name))) is not None:
@@ -94,13 +94,13 @@ def read_status(body: Any) -> int | None:
 
 
 def is_error(body: Mapping[Any, Any]) -> bool:
-    """Whether a decoded *body* is that of an error, and no mapping of headers or an answer."""
+    """Whether a decoded *body* is an error, and neither a mapping of headers nor an answer."""
     names = ("error", *_OWN_CODE_NAMES[1:-1], "documentation_url")
     return body.get("ok") is False or read_status(body) is not None or any(map(body.get, names))
 
 
 def read_words(source: Any) -> str:
-    """The words in an error's body, wherever an API puts them."""
+    """The message in the body of an error, in any of the fields that APIs use."""
     if isinstance(source, str):
         return source[:_LONGEST_MESSAGE]
     if isinstance(source, list | tuple):
@@ -112,7 +112,7 @@ def read_words(source: Any) -> str:
 
 
 def _places(body: Any) -> Iterator[Mapping[str, Any]]:
-    """Where an API may tell how long to wait."""
+    """The objects in which APIs say how long to wait."""
     if isinstance(body, list):
         body = body[0] if body else None
     for path in ((), ("parameters",), ("extensions", "cost"), ("extensions",)):
@@ -149,7 +149,7 @@ def _codes(body: Any) -> Iterator[str]:
 
 
 def _plain(code: Any) -> str:
-    """A code such as ``RATE_LIMITED`` or ``dailyLimitExceeded`` without what tells styles apart; a sentence is none."""
+    """A code such as ``RATE_LIMITED`` or ``dailyLimitExceeded``, normalized; "" for a sentence."""
     is_code = isinstance(code, str) and len(code) <= 100 and " " not in code
     return code.lower().replace("_", "").replace("-", "") if is_code else ""
 

@@ -1,4 +1,4 @@
-"""How much is left of each quota, as far as the answers of servers have told."""
+"""How much is left of each quota, by the answers of servers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SAME_WINDOW_SECONDS = 2.0
 
 
 class Key(NamedTuple):
-    """What tells quotas apart."""
+    """What distinguishes quotas."""
 
     host: str
     account: str
@@ -35,7 +35,7 @@ def is_same_window(reset_at: float | None, other: float | None) -> bool:
 
 
 def without_port(host: str) -> str:
-    """The server's name alone. Servers on other ports of it have quotas of their own; a name alone is all of them."""
+    """The name of the server without its port. Each port has its own quotas; a name alone means all ports."""
     name, colon, port = host.rpartition(":")
     if not colon or not port.isdigit() or (":" in name and not name.endswith("]")):
         return host
@@ -43,12 +43,12 @@ def without_port(host: str) -> str:
 
 
 class Asked(NamedTuple):
-    """What the next request asks; "" and an empty tuple leave that open.
+    """The target of the next request; "" and an empty tuple mean any.
 
     Attributes:
-        host: Without a port, each of its ports.
-        accounts: All that the program has, if it says so: one that no answer has told of counts as full.
-        spared: Hosts that are no matter.
+        host: A host; without a port, each of its ports.
+        accounts: All accounts of the program, if it names them. One without an answer so far counts as full.
+        spared: Hosts to ignore.
     """
 
     host: str = ""
@@ -78,8 +78,8 @@ class Bucket:
         left: Units that are left, None if unknown.
         reset_at: When it is fresh, in epoch seconds; 0.0 if unknown.
         used: Units that were used since the operation began, by anybody.
-        tries: Of a refusal: how many came before, without a success between.
-        overtaken: Of a refusal: the number of successes that do not end it.
+        tries: For a refusal: how many came before it in a row, without a success.
+        overtaken: For a refusal: how many successes do not end it, because their requests were sent before it.
     """
 
     __slots__ = ("_told", "left", "overtaken", "reset_at", "tries", "used")
@@ -96,7 +96,7 @@ class Bucket:
 
     @property
     def told(self) -> RateLimit:
-        """What is known of it."""
+        """What is known about the quota."""
         if self._told.remaining != self.left:
             self._told = replace(self._told, remaining=self.left)
         return self._told
@@ -106,15 +106,15 @@ class Bucket:
         self._told, self.left, self.reset_at = told, told.remaining, told.reset_at or 0.0
 
     def is_told_again(self, new: RateLimit, now: float) -> bool:
-        """Whether *new* differs only in how much is left of the window that goes on."""
+        """Whether *new* differs only in how much is left of the present window."""
         known = self._told
         is_same = new.reset_at == known.reset_at and new.limit == known.limit and new.remaining is not None
         return is_same and self.reset_at > now and not is_refusal(known)
 
     def lower(self, remaining: int, line: float) -> bool:
-        """*remaining* units are left in this window. Whether none are now, or no larger share than *line*."""
+        """Note that *remaining* units are left. Returns whether that is none, or at most the share *line*."""
         left = self.left
-        if left is None or remaining >= left:  # an answer that was overtaken gives nothing back
+        if left is None or remaining >= left:  # a late answer does not increase what is left
             return False
         self.left = remaining
         self.used += left - remaining
@@ -124,25 +124,25 @@ class Bucket:
 class Budget:
     """The quotas of all servers that answered, by host, account and resource.
 
-    *now* is epoch seconds on our clock in every method. A budget has no lock: threads that share one take turns.
+    In every method, *now* is epoch seconds on our clock. A budget has no lock: callers must not use it concurrently.
     """
 
     def __init__(self, buckets: Iterable[Bucket] = ()) -> None:
         self._buckets = {key_of(bucket.told): bucket for bucket in buckets}
 
     def observe(self, limits: Iterable[RateLimit], now: float, *, overtaken: int = 0, line: float = 1.0) -> bool | None:
-        """Learn the *limits* that one answer told.
+        """Learn the *limits* from one answer.
 
-        Answers to requests that were sent together overtake each other. So within one window the lowest
-        ``remaining`` stays; an answer of a later window replaces what was known.
+        Answers to concurrent requests arrive in any order. So within one window the lowest ``remaining`` counts; an
+        answer of a later window replaces it.
 
         Args:
-            overtaken: How many other requests are out. Their successes do not end a refusal that came before them.
-            line: From 1 on, every number matters.
+            overtaken: The number of other requests in flight. Their successes do not end a refusal that came first.
+            line: A share to report when a quota falls to it; from 1 on, every number is reported.
 
         Returns:
-            Whether somebody must act: a window or a refusal began or is over, or a quota fell to nothing, or to the
-            share *line* or below. None if nothing was told.
+            Whether the caller must act: a window or a refusal began or ended, or a quota fell to nothing or to the
+            share *line*. None if the answer had no limits.
         """
         matters = None
         for new in limits:
@@ -166,29 +166,29 @@ class Budget:
         return matters
 
     def bucket(self, key: Key) -> Bucket | None:
-        """The quota with that *key*, if an answer has told of it."""
+        """The quota with that *key*; None before its first answer."""
         return self._buckets.get(key)
 
     def is_refused(self, now: float) -> bool:
-        """Whether any refusal is noted that a success may end."""
+        """Whether there is a refusal that a success may end."""
         return any(
             is_refusal(bucket.told) and now < bucket.reset_at + CALM_SECONDS for bucket in self._buckets.values()
         )
 
     def _add(self, key: Key, bucket: Bucket, now: float) -> None:
-        if len(self._buckets) >= _MOST_BUCKETS:  # a server that invents names must not fill the memory
+        if len(self._buckets) >= _MOST_BUCKETS:  # a server that invents new names must not fill the memory
             fullest = max(self._buckets, key=lambda known: _fraction(self._buckets[known].told, now))
-            self._buckets.pop(fullest).reset_at = 0.0  # who still holds it sees that it is over
+            self._buckets.pop(fullest).reset_at = 0.0  # whoever still uses it sees that it has ended
         self._buckets[key] = bucket
 
     def _note_account(self, new: RateLimit, now: float) -> None:
-        """A request of an account has passed: it is ready, even if no answer ever tells of its quota."""
+        """A request of an account succeeded: the account is ready, even if no answer tells its quota."""
         limit = RateLimit("", None, None, None, new.host, new.account)
         if new.account and key_of(limit) not in self._buckets:
             self._add(key_of(limit), Bucket(limit, used=0), now)
 
     def _note_refusal(self, key: Key, new: RateLimit, now: float, overtaken: int) -> None:
-        """A refusal is a quota that is empty for a while; without a time, for longer each time that it comes again."""
+        """Note a refusal as an empty quota. Without a time, each repetition lasts longer."""
         known = self._buckets.get(key)
         if is_success(new):
             if known is not None:
@@ -213,9 +213,9 @@ class Budget:
         return bucket.used if bucket else 0
 
     def scarcest(self, now: float) -> RateLimit | None:
-        """The quota with the least share left; None if no window is known that is not over.
+        """The quota with the least share left; None if no present window is known.
 
-        Of several accounts of a host, the one that has most left speaks.
+        Of several accounts of a host, the one with the most left counts.
         """
         of_hosts: dict[str, dict[str, RateLimit]] = {}
         for bucket in self._buckets.values():
@@ -238,11 +238,11 @@ class Budget:
     ) -> RateLimit | None:
         """The quota to wait for before the request that is *asked*; None if there is none.
 
-        Of an account the last reset counts, of a host's accounts the first, of several hosts the last.
+        An account waits for its last reset, a host for the first of its accounts, several hosts for the last.
 
         Args:
-            reserve: Units that are kept back: if no more than these are left, none are.
-            is_passed: Whether an empty quota is not to be waited for.
+            reserve: Units to keep: if at most these are left, the quota counts as empty.
+            is_passed: Whether not to wait for a given empty quota.
         """
         of_hosts: dict[str, dict[str, RateLimit | None]] = {}
         for bucket in self._buckets.values():
@@ -257,7 +257,7 @@ class Budget:
         return max(filter(None, first), key=_reset, default=None)
 
     def ready_account(self, now: float, asked: Asked) -> str:
-        """Of a host's accounts, the one that has most left; of several that are empty, the first to be fresh."""
+        """The account of a host with the most left; if all are empty, the first to be fresh."""
         of_accounts: dict[str, tuple[float, float]] = dict.fromkeys(asked.accounts, (0.0, -1.0))
         for bucket in self._buckets.values():
             told = bucket.told
@@ -284,7 +284,7 @@ class Budget:
 
 
 def _is_turn(old: RateLimit, merged: RateLimit, now: float, line: float) -> bool:
-    """Whether a window began anew, or a line was crossed."""
+    """Whether a new window began, or a quota fell below the line."""
     if merged == old or merged.remaining is None:
         return False
     if old.remaining is None or not _is_live(old, now) or merged.remaining > old.remaining:
@@ -295,7 +295,7 @@ def _is_turn(old: RateLimit, merged: RateLimit, now: float, line: float) -> bool
 
 
 def _is_crossed(before: float, left: int | None, limit: int | None, line: float) -> bool:
-    """Whether *left* is nothing, or no larger share than *line*, and *before* was more."""
+    """Whether *left* fell to nothing, or to the share *line*; *before* was more."""
     if left is None or left >= before:
         return False
     if left <= 0:
@@ -304,7 +304,7 @@ def _is_crossed(before: float, left: int | None, limit: int | None, line: float)
 
 
 def _first_ready(accounts: Iterable[RateLimit | None]) -> RateLimit | None:
-    """Of what each of a host's accounts waits for, the first; None if one of them need not wait."""
+    """The first reset that an account of a host waits for; None if one account need not wait."""
     waits = list(accounts)
     return None if None in waits else min(filter(None, waits), key=_reset, default=None)
 
@@ -321,7 +321,7 @@ def _merge(old: RateLimit, new: RateLimit, now: float) -> RateLimit:
         return replace(new, limit=full)
     reset_at = old.reset_at if new.reset_at is None else new.reset_at
     if not is_same_window(reset_at, old.reset_at):
-        # Of two that are empty the longer one holds; else the server has changed its mind.
+        # Of two empty quotas the longer wait counts; otherwise the newer answer does.
         is_empty_longer = old.remaining == new.remaining == 0 and reset_at < old.reset_at
         return replace(old if is_empty_longer else new, limit=full)
     if (old.remaining, -old.reset_at) <= (new.remaining, -reset_at):
@@ -330,14 +330,14 @@ def _merge(old: RateLimit, new: RateLimit, now: float) -> RateLimit:
 
 
 def _is_overtaken(old: RateLimit, new: RateLimit, now: float) -> bool:
-    """Whether *new* is about a window that is over, while *old* is about a later one."""
+    """Whether *new* is about an ended window, and *old* about a later one."""
     if old.reset_at is None or new.reset_at is None:
         return False
     return new.reset_at < old.reset_at - SAME_WINDOW_SECONDS and new.reset_at <= now + SAME_WINDOW_SECONDS
 
 
 def _spent(old: RateLimit, merged: RateLimit, now: float) -> int:
-    """Units that were used between two answers. Before a window's first answer, one is assumed."""
+    """Units used between two answers. Before the first answer of a window, one is assumed."""
     if merged.remaining is None or merged == old:
         return 0
     if old.remaining is None or merged.remaining > old.remaining or not _is_live(old, now):
@@ -346,7 +346,7 @@ def _spent(old: RateLimit, merged: RateLimit, now: float) -> int:
 
 
 def _is_live(limit: RateLimit, now: float) -> bool:
-    """Whether the numbers still hold: once the window is over, nobody knows."""
+    """Whether the numbers are still valid: after the end of the window they are unknown."""
     return limit.remaining is not None and (limit.reset_at is None or limit.reset_at > now)
 
 
@@ -357,7 +357,7 @@ def _is_empty(limit: RateLimit, now: float, reserve: int) -> bool:
 
 
 def _fraction(limit: RateLimit, now: float) -> float:
-    """The share that is left, from 0 to 1; 1 where it is not known."""
+    """The share that is left, from 0 to 1; 1 if unknown."""
     if limit.remaining is None or not _is_live(limit, now):
         return 1.0
     if not limit.limit:

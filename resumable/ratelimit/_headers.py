@@ -1,6 +1,6 @@
-"""Readers of headers: what a server says of its rate limits.
+"""Readers of headers: what a server says about its rate limits.
 
-Nothing here raises: headers that are broken, absurd or hostile are ignored. :mod:`resumable.ratelimit` lists the
+Nothing here raises: broken, absurd or hostile headers are ignored. :mod:`resumable.ratelimit` lists the
 families, with sources.
 """
 
@@ -47,7 +47,7 @@ class _Reading(NamedTuple):
     def limit(self, resource: str, limit: int | None, remaining: int | None, reset: str | None) -> RateLimit:
         after = read_after(reset, now=self.now, skew=self.skew) if reset else None
         reset_at = None if after is None else self.now + after
-        # Names are shown on terminals: keep out what could steer one.
+        # Names are shown on terminals, so they must not contain control characters.
         name = "".join(filter(str.isprintable, resource[:_LONGEST_NAME]))
         return RateLimit(name, limit, remaining, reset_at)
 
@@ -62,7 +62,7 @@ class _Reading(NamedTuple):
 
 
 def read_headers(headers: Mapping[str, str], *, status: int | None = None, now: float) -> list[RateLimit]:
-    """All quotas that *headers* tell of, in any family's way. Upper and lower case do not matter.
+    """All quotas in *headers*, of any family. Upper and lower case do not matter.
 
     Example:
         >>> [quota] = read_headers({"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "7"}, now=time.time())
@@ -96,7 +96,7 @@ def read_retry_after(headers: Mapping[str, str], *, now: float | None) -> float 
 
 
 def read_reset(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Seconds until a quota is fresh of which *headers* tell no more than that; None if they do not."""
+    """Seconds until a quota is fresh, if *headers* say nothing else about it; None if they do not."""
     fields = wanted(headers)
     resets = filter(None, map(_Reading(fields, now, 0.0).reset, PREFIXES))
     afters = (read_after(reset, now=now, skew=read_skew(fields.get("date"), now)) for reset in resets)
@@ -104,17 +104,17 @@ def read_reset(headers: Mapping[str, str], *, now: float) -> float | None:
 
 
 def named_resource(limits: list[RateLimit]) -> str:
-    """The one of a server's quotas that an answer was about; "" if it has not said."""
+    """The name of the quota that an answer is about; "" if it names none."""
     return limits[0].resource if len(limits) == 1 else ""
 
 
 def is_wanted(name: str) -> bool:
-    """Whether the header *name*, in lower case, may tell of limits."""
+    """Whether the header *name*, in lower case, may be about limits."""
     return name in _OTHER_FIELDS or "ratelimit" in name or "rate-limit" in name
 
 
 def wanted(headers: Mapping[str, str]) -> dict[str, str]:
-    """The *headers* that may tell of limits, in lower case. Values of one name are joined by a comma."""
+    """The *headers* that may be about limits, in lower case. Values of one name are joined by a comma."""
     fields: dict[str, str] = {}
     try:
         pairs = [(read_text(name).lower(), value) for name, value in headers.items()]
@@ -155,7 +155,7 @@ def _plain(reading: _Reading) -> Iterator[RateLimit]:
             full = left + spent
         reset = reading.reset(prefix)
         if reset is None and left == 0 and (window := _WINDOW.search(remaining or "")):
-            reset = window[1]  # Docker Hub tells no more than that: 0;w=21600
+            reset = window[1]  # Docker Hub says only this: 0;w=21600
         yield reading.limit(next(filter(None, names), ""), full, left, reset)
 
 
@@ -175,13 +175,13 @@ def _structured(reading: _Reading) -> Iterator[RateLimit]:
     for name in limits | policies:
         full, left = policies.get(name, {}), limits.get(name, {})
         remaining = read_count(left.get("r"))
-        # Without a time, the window is the longest that it may take.
+        # Without a time, the length of the window is an upper bound.
         reset = left.get("t") or (full.get("w") if remaining == 0 else None)
         yield reading.limit(name, read_limit(full.get("q")), remaining, reset)
 
 
 def _by_name(text: str) -> dict[str, dict[str, str]]:
-    # A partition key tells quotas of one policy apart.
+    # A partition key distinguishes the quotas of one policy.
     return {f"{name} {values.get('pk', '').strip(':')}".strip(): values for name, values in read_items(text)}
 
 

@@ -1,4 +1,4 @@
-"""Hooks with which a client shows each response to the current checkpoint, so that users need not."""
+"""Hooks for clients: they pass each response to the current checkpoint, so that the program need not."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from ._response import host_of_requester, seen_in
 C = TypeVar("C")
 
 _MAY_SAY_SO = frozenset({400, 403, 429, 503})
-"""Statuses of refusals whose body may be all that says so, or for how long."""
+"""Statuses that may be refusals, where perhaps only the body says so, or for how long."""
 
 
 def hooks(client: C, *, account: str = "") -> C:
-    """Let *client* show each of its responses to the current checkpoint; without one, nothing happens.
+    """Let *client* pass each response to the current checkpoint. Without a checkpoint, nothing happens.
 
-    The body of an error that may be a refusal is read where no header says so, unless requests streams it; so is that
-    of a GraphQL answer. PyGithub and githubkit sleep and retry within a call, and hide that and the refusals. To have
-    both seen, give PyGithub ``retry=None``, and githubkit ``auto_retry=False``.
+    The hooks read the body of a GraphQL answer, and of an error that may be a refusal without a header that says so;
+    requests must not stream it. PyGithub and githubkit sleep and retry within a call, which hides refusals. To show
+    them, give PyGithub ``retry=None``, and githubkit ``auto_retry=False``.
 
     Example:
         >>> client = hooks(requests.Session())
 
     Args:
         client: An ``httpx.Client`` or ``AsyncClient``, ``requests.Session``, ``aiohttp.ClientSession``,
-            ``github.Github`` (PyGithub) or ``githubkit.GitHub``. It is returned. Hooking one twice does no harm.
-        account: Whose token the client uses, where the program has several: a name for it, not the token. See
+            ``github.Github`` (PyGithub) or ``githubkit.GitHub``. It is returned. Hooking it twice does no harm.
+        account: A name for the token of the client, if the program has several; not the token itself. See
             ``Checkpoint.observe``.
 
     Raises:
         TypeError: If *client* is none of these. It is unchanged.
     """
     for root, name, install in _CLIENTS:
-        # Known by its name: nothing is imported.
+        # Recognized by its name, so that nothing is imported.
         if any(kind.__name__ == name and kind.__module__.split(".")[0] == root for kind in type(client).__mro__):
             install(client, account)
             return client
@@ -57,7 +57,7 @@ def observe_current(response: object, account: str = "") -> None:
 
 
 def _must_read(status: int, headers: Any, url: object) -> bool:
-    """Whether only the body can say that an answer is a refusal, or for how long it holds."""
+    """Whether only the body can say that an answer is a refusal, or how long that lasts."""
     if status in _MAY_SAY_SO:
         return headers.get("Retry-After") is None
     return status == 200 and "graphql" in str(url)
@@ -65,7 +65,7 @@ def _must_read(status: int, headers: Any, url: object) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class _Hook:
-    """Shows what it is called with as an answer of *account*. Hooks of one kind are equal, so none is added twice."""
+    """Passes on each response, as one of *account*. Hooks of one kind are equal, so none is added twice."""
 
     account: str
 
@@ -123,7 +123,7 @@ class _AiohttpEnd(_Hook):
 
 
 class _AiohttpException(_Hook):
-    """Shows a refusal that ``raise_for_status`` raised: no other hook sees it."""
+    """Passes on a refusal that ``raise_for_status`` raised, which no other hook sees."""
 
     async def __call__(self, session: object, context: object, params: Any) -> None:
         if getattr(params.exception, "headers", None) is not None:

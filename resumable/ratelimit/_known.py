@@ -1,7 +1,7 @@
-"""What is known of a host that has answered: under which names it tells its quotas, so that a few look-ups are enough.
+"""The names under which a known host states its quotas, so that a few look-ups read its next answer.
 
-The first answer of a host is read with all care. The next is compared with it: if it has no header that is new, and
-differs only in how much is left, then that number is all there is to learn.
+The first answer of a host is read in full. The next one is compared with it: if it has no new header, and differs only
+in how much is left, then this number is all there is to learn.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from ._values import read_after, read_limit, read_text
 
 _MOST_NAMES, _MOST_LINES = 500, 64
 _IDLE_NAMES = frozenset({"date"})
-"""They matter only to numbers that are read with care."""
+"""Headers that matter only for a full reading."""
 _NEVER = frozenset({"age"})
 _NEVER_KNOWN = (BaseException, Mapping, RateLimit)
 _LONGEST_DISTANCE = 8
-"""Digits of a distance in seconds; more are an epoch."""
+"""The most digits of a distance in seconds; a longer number is an epoch."""
 
 
 class Parts(NamedTuple):
-    """What is looked at of an answer.
+    """The parts of an answer that are read.
 
     Attributes:
         place: The host, as this kind of answer spells it.
-        fields: Its headers.
-        raw: All of them in order, where one that came twice is once in *fields*.
-        body: Its bytes, if they have been read.
+        fields: The headers by name.
+        raw: All headers in order; *fields* has a repeated one only once.
+        body: The body, if it has been read.
     """
 
     place: Any
@@ -43,7 +43,7 @@ class Parts(NamedTuple):
 
 
 class _Line:
-    """One quota, with the texts that its numbers were read from; *reset* is None if that is a distance."""
+    """One quota, with the texts of its numbers; *reset* is None if that is a distance."""
 
     __slots__ = ("bucket", "limit", "reset")
 
@@ -69,7 +69,7 @@ class _Row:
         self.lines: dict[Any, _Line] = {}
 
     def learn(self, fields: Mapping[Any, Any], buckets: Mapping[str, Bucket]) -> bool:
-        """Note the quota that *fields* tell; whether its numbers can be compared."""
+        """Note the quota in *fields*. Returns whether its numbers can be compared."""
         named = fields.get(self.resource) if self.resource is not None else None
         bucket = buckets.get(self.resource_text if named is None else read_text(named))
         limit, reset = fields.get(self.limit), fields.get(self.reset)
@@ -82,7 +82,7 @@ class _Row:
 
 
 class KnownHost:
-    """One host, as one account sees it."""
+    """What one account has learned about one host."""
 
     def __init__(self) -> None:
         self._names: set[Any] = set()
@@ -90,14 +90,15 @@ class KnownHost:
         self._rows: list[_Row] = []
 
     def quick(self, parts: Parts, now: float, line: float) -> bool | None:
-        """Learn from an answer by a few look-ups. None: it must be read with care.
+        """Learn from an answer with a few look-ups.
 
         Returns:
-            Whether so little is left now that somebody must act: none, or at most the share *line*.
+            Whether the caller must act, because nothing or at most the share *line* is left; None if the answer must be
+            read in full.
         """
         try:
             return self._quick(parts, now, line)
-        except Exception:  # the values of any object may be anything
+        except Exception:  # the values of an unknown object may be anything
             return None
 
     def _quick(self, parts: Parts, now: float, line: float) -> bool | None:
@@ -129,17 +130,17 @@ class KnownHost:
         return len(names) != len(set(names))
 
     def learn(self, parts: Parts, buckets: Mapping[str, Bucket]) -> None:
-        """An answer was read with care: note its names, where a few look-ups tell all of it.
+        """Note the names in an answer that was read in full, if a few look-ups are enough for the next one.
 
         Args:
-            buckets: The quotas that it told, by resource.
+            buckets: The quotas in it, by resource.
         """
         if len(self._names) > _MOST_NAMES:
             self.__init__()  # type: ignore[misc]
         names = {read_text(name).lower(): name for name in parts.fields}
         telling = {name for name in names if is_wanted(name) and name not in _IDLE_NAMES}
         covered: set[str] = set()
-        with suppress(Exception):  # names and values of any object may be anything
+        with suppress(Exception):  # the names and values of an unknown object may be anything
             covered = self._learn_rows(names, telling, parts.fields, buckets)
         self._telling |= {names[name] for name in covered}
         self._names |= {spelled for name, spelled in names.items() if name not in (telling - covered) | _NEVER}
@@ -147,7 +148,7 @@ class KnownHost:
     def _learn_rows(
         self, names: Mapping[str, Any], telling: set[str], fields: Mapping[Any, Any], buckets: Mapping[str, Bucket]
     ) -> set[str]:
-        """The names that rows tell all of; none if others tell something besides."""
+        """The names of all rows; none if other headers say something, too."""
         rows: list[_Row] = []
         covered: set[str] = set()
         for prefix in PREFIXES:
@@ -171,7 +172,7 @@ class KnownHost:
 
 
 def _is_fixed(reset: str, reset_at: float) -> bool:
-    """Whether the text *reset* tells the same time whenever it is read."""
+    """Whether the text *reset* means a fixed time, not a distance."""
     then, earlier = read_after(reset, now=reset_at), read_after(reset, now=reset_at - 10)
     return then is not None and earlier is not None and earlier > then
 
@@ -187,7 +188,7 @@ def _is_near(reset: Any, distance: float) -> bool:
 
 
 def parts_of(response: Any) -> Parts | None:
-    """What is looked at of *response*; None if it is of a kind that is only read with care, or out of a cache."""
+    """The parts of *response*; None if it must be read in full, or comes from a cache."""
     try:
         response = getattr(response, "raw_response", response)
         read = _READERS.get(type(response))
@@ -198,9 +199,9 @@ def parts_of(response: Any) -> Parts | None:
             _READERS.clear()
         read = _reader_for(response)
         if read is not _of_nothing or isinstance(response, _NEVER_KNOWN):
-            _READERS[type(response)] = read  # else the next of its class may have what this one lacks
+            _READERS[type(response)] = read  # another response of this class may have what this one lacks
         return read(response)
-    except Exception:  # attributes of any object may be anything
+    except Exception:  # the attributes of an unknown object may be anything
         return None
 
 

@@ -1,4 +1,4 @@
-"""What one answer tells of a quota, or that it was refused, as values."""
+"""Values for what one answer says: a quota, a refusal, or a success."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 _REFUSED = "retry-after"
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 60.0, 3600.0
-"""After a refusal that names no time. It doubles while they go on."""
+"""The wait after a refusal that names no time. It doubles with each further one."""
 _SHORT_PAUSE_SECONDS, _LONGEST_SHORT_PAUSE_SECONDS = 1.0, 60.0
-"""After a refusal whose time is over already: servers round down. It doubles while they go on."""
+"""The wait after a refusal whose time has passed, because servers round down. It doubles with each further one."""
 CALM_SECONDS = 3600.0
-"""A refusal so long after the end of the one before does not go on from that."""
+"""A refusal this long after the end of the one before begins a new count."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """One quota, as one answer told it.
+    """One quota, as one answer states it.
 
     Example:
         >>> RateLimit("core", limit=5000, remaining=0, reset_at=time.time() + 60, host="api.github.com").remaining
@@ -27,7 +27,7 @@ class RateLimit:
         remaining: Units that are left in this window, None if unknown.
         reset_at: When the quota is fresh, in epoch seconds on our own clock; None if unknown.
         host: Which server, "" if unknown.
-        account: Whose quota, where the program uses several tokens; "" if it has not said.
+        account: The name of the token, if the program uses several; "" if it did not name one.
     """
 
     resource: str
@@ -39,12 +39,12 @@ class RateLimit:
 
 
 def refused(until: float | None, resource: str = "") -> RateLimit:
-    """A refusal that holds *until*, in epoch seconds; None if no time was named. *resource* may be unknown."""
+    """A refusal that lasts *until*, in epoch seconds; None if it names no time. *resource* may be unknown."""
     return RateLimit(f"{resource} {_REFUSED}".lstrip(), None, 0, until)
 
 
 def succeeded(resource: str = "") -> RateLimit:
-    """An answer that was no refusal, and ends one."""
+    """An answer that is not a refusal, and ends one."""
     return RateLimit(f"{resource} {_REFUSED}".lstrip(), None, None, None)
 
 
@@ -62,8 +62,8 @@ def pause_after(after: float | None, tries: int) -> float:
     """Seconds to wait after a refusal.
 
     Args:
-        after: Seconds until the time that it names, 0 or less if that is over; None if it names none.
-        tries: How many refusals came before, without a success between.
+        after: Seconds until the time that it names, 0 or less if that has passed; None if it names none.
+        tries: How many refusals came before it in a row, without a success.
     """
     if after is not None and after > 0:
         return after

@@ -1,4 +1,4 @@
-"""What all answers together tell: responses go in, and the question comes out whether the next request must wait."""
+"""Learns from all responses of a program whether the next request must wait."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._response import host_named, read_response
 Answer = Literal["wait", "raise"] | None
 _MOST_HOSTS = 256
 _LONGEST_ACCOUNT = 24
-"""What is longer, or looks like one, may be the token itself: it is neither stored nor shown."""
+"""A longer name, or one that looks like a token, may be the token itself: it is neither stored nor shown."""
 
 
 class Meter:
@@ -27,7 +27,7 @@ class Meter:
         saved: What :meth:`to_dict` gave in an earlier run.
 
     Attributes:
-        longest: The longest time to a reset that an answer told, in seconds.
+        longest: The longest time to a reset in any answer, in seconds.
     """
 
     def __init__(self, saved: Mapping[str, Any] | None = None) -> None:
@@ -43,10 +43,10 @@ class Meter:
     def observe(
         self, response: object, *, now: float, account: str = "", overtaken: int = 0, line: float = 1.0
     ) -> bool | None:
-        """Learn from *response*. What is returned, and *overtaken* and *line*, are those of :meth:`Budget.observe`.
+        """Learn from *response*. See :meth:`Budget.observe` for *overtaken*, *line* and the result.
 
         Args:
-            account: Whose token asked; "" if that is not known.
+            account: The name of the token of the request; "" if unknown.
         """
         if type(response) is RateLimit:
             limit = replace(response, account=self._named(account)) if account else response
@@ -86,12 +86,12 @@ class Meter:
             self._hosts.clear()
         known = self._hosts.setdefault((parts.place, account), KnownHost())
         buckets = ((limit, self._budget.bucket(key_of(limit))) for limit in told if not is_refusal(limit))
-        # While another end of the window is kept, which an earlier answer told, this one's words are not those of it.
+        # If an earlier answer's end of the window is kept, the texts of this answer do not belong to it.
         kept = {one.resource: each for one, each in buckets if each and each.told.reset_at == one.reset_at}
         known.learn(parts, kept)
 
     def _named(self, account: str) -> str:
-        """What *account* is called in what is stored and shown."""
+        """The name of *account* in what is stored and shown."""
         name = _name_of(account)
         if name.startswith("#"):
             self._names[name] = account
@@ -100,23 +100,23 @@ class Meter:
     # -- what the next request asks
 
     def asked(self, host: str = "", account: str = "", resource: str = "", accounts: Iterable[str] = ()) -> Asked:
-        """What a request asks, from what a program calls it. *host* may be a URL."""
+        """The target of a request, by the program's own names. *host* may be a URL."""
         return Asked(host_named(host), account and self._named(account), resource, tuple(map(self._named, accounts)))
 
     def spare(self, host: str) -> None:
-        """The program itself says when it asks *host*: nobody else waits for it."""
+        """Do not wait for *host*: the program does that itself."""
         if host and host not in self._spared:
             self._spared |= {host}
 
     @property
     def anything(self) -> Asked:
-        """What a request asks of which nothing is known."""
+        """The target of a request about which nothing is known."""
         return Asked(spared=self._spared) if self._spared else ANYTHING
 
     # -- whether it must wait
 
     def exhausted(self, now: float, reserve: int = 0, asked: Asked = ANYTHING) -> RateLimit | None:
-        """The quota to wait for; None if there is none, or the program's answer was to go on. See :class:`Budget`."""
+        """The quota to wait for; None if there is none, or the program decided to go on. See :class:`Budget`."""
 
         def is_passed(limit: RateLimit) -> bool:
             return self.answer_for(limit, now) == (None,)
@@ -124,15 +124,15 @@ class Meter:
         return self._budget.exhausted(now, reserve, asked, is_passed=is_passed)
 
     def note_answer(self, limit: RateLimit, answer: Answer) -> None:
-        """What the program wants while *limit* is empty: it holds for that quota and its window."""
+        """Note what the program decided for the empty quota *limit*, until its window ends."""
         self._answers[key_of(limit)] = limit.reset_at or 0.0, answer
 
     def answer_for(self, limit: RateLimit, now: float) -> tuple[Answer] | None:
-        """The answer that was noted for *limit*, alone in a tuple; None if none was."""
+        """The decision for *limit*, in a tuple; None if there is none."""
         known = self._answers.get(key_of(limit))
         if known is None:
             return None
-        # A refusal that comes again is put off again; what was answered holds until its first end.
+        # A repeated refusal ends later; the decision holds until the end of the first one.
         holds = is_same_window(known[0], limit.reset_at) or (is_refusal(limit) and now < known[0])
         return (known[1],) if holds else None
 

@@ -1,4 +1,4 @@
-"""One notion of what a refusal for a rate limit is, and for how long it holds: :mod:`resumable.ratelimit` says it."""
+"""What counts as a refusal for a rate limit, and how long it lasts; :mod:`resumable.ratelimit` lists the rules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REFUSAL_WORDS = re.compile(
     re.IGNORECASE,
 )
 _ASKS_TO_WAIT = frozenset({None, 202, 301, 302, 303, 307, 308, 408, 413, 425, 500, 502, 504})
-"""Statuses whose ``Retry-After`` is meant for whoever tries again, though they are no refusal."""
+"""Statuses whose ``Retry-After`` applies to another try, though they are not refusals."""
 
 
 def is_rate_limited(
@@ -48,7 +48,7 @@ def is_rate_limited(
 
 
 def read_refusal(headers: Mapping[str, str], body: Any, limits: list[RateLimit], *, now: float) -> RateLimit | None:
-    """For how long a refusal holds; None if it holds until one of the *limits* that came with it is fresh.
+    """How long a refusal lasts; None if it lasts until one of the *limits* that came with it is fresh.
 
     Args:
         body: The decoded body, if there is one.
@@ -72,12 +72,12 @@ def read_refusal(headers: Mapping[str, str], body: Any, limits: list[RateLimit],
 
 
 def read_wish(status: int | None, headers: Mapping[str, str], *, now: float) -> float | None:
-    """Seconds that an answer which is no refusal asks to wait before a further try; None if it does not ask."""
+    """The seconds to wait before another try, by an answer that is not a refusal; None if it names none."""
     return read_retry_after(headers, now=now) if status in _ASKS_TO_WAIT else None
 
 
 def is_exact(headers: Mapping[str, str]) -> bool:
-    """Whether *headers* tell a time to wait in fractions of a second, so that it is not rounded."""
+    """Whether *headers* state the time to wait in fractions of a second, so that it is not rounded."""
     fields = wanted(headers)
     number = read_number(fields.get("retry-after", ""))
     return not fields.keys().isdisjoint(MILLISECONDS_FIELDS) or (number is not None and number % 1 != 0)

@@ -1,8 +1,8 @@
-"""What an answer or an error of any client shows: status, headers, host, words. No client is imported.
+"""Reads a response or an error of any client: status, headers, host, message. No client is imported.
 
-Known by their shape: responses of httpx, requests, aiohttp and urllib3; githubkit's ``Response``; PyGithub's objects
-and requester; gidgethub's ``RateLimit`` and clients; the errors of all of them; decoded bodies; mappings of headers. A
-body is looked at only if it has been read already. Nothing here raises: an unknown object shows nothing.
+Recognized by their shape: responses of httpx, requests, aiohttp and urllib3; githubkit's ``Response``; PyGithub's
+objects and requester; gidgethub's ``RateLimit`` and clients; the errors of all of them; decoded bodies; mappings of
+headers. A body is used only if it has been read already. Nothing here raises: an unknown object has no facts.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _OWN_PORTS = {"http": (80,), "https": (443,), "": (80, 443)}
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What an answer shows; None or an empty value where that is unknown.
+    """The facts of a response; None or an empty value if unknown.
 
     Attributes:
-        message: The error's own words; "" if the body has not been read.
-        from_cache: Whether the answer came from a cache of this program.
-        is_old: Whether the numbers in its headers are old, because it came from some cache.
-        body: Its decoded body, if that may tell of a quota or a refusal.
+        message: The message of an error; "" if its body has not been read.
+        from_cache: Whether it came from a cache of this program.
+        is_old: Whether the numbers in its headers are old, because it came from a cache.
+        body: Its decoded body, if that may be about a quota or a refusal.
         told: Quotas that it holds as objects, besides headers and body.
     """
 
@@ -61,24 +61,24 @@ class Seen:
         return not self.from_cache and is_rate_limited(self.status, self.headers, self.message, self.body)
 
     def limits(self, now: float) -> list[RateLimit]:
-        """The quotas that it tells of; *now* is epoch seconds on our clock."""
+        """The quotas in it; *now* is epoch seconds on our clock."""
         if self.from_cache or self.is_old:
             return []
         limits = [*self.told, *read_headers(self.headers, now=now)]
-        # Headers that tell of this quota are better: their clock can be corrected.
+        # Headers about this quota are better, because their clock can be corrected.
         if not limits and (limit := read_graphql(self.body, now=now)):
             limits = [limit]
         return [replace(limit, host=limit.host or self.host) for limit in limits]
 
     def refusal(self, now: float) -> RateLimit | None:
-        """For how long it refuses; None if it is no refusal, or holds until the first of its quotas is fresh."""
+        """How long it refuses; None if it is not a refusal, or lasts until the first of its quotas is fresh."""
         if not self.is_rate_limited:
             return None
         refusal = read_refusal(self.headers, self.body, self.limits(now), now=now)
         return None if refusal is None else replace(refusal, host=self.host)
 
     def tells(self, now: float) -> list[RateLimit]:
-        """All that a budget should learn: the quotas, and a refusal, or that there is none any more."""
+        """Everything that a budget should learn: the quotas, and a refusal or a success."""
         limits = self.limits(now)
         if self.is_rate_limited:
             refusal = self.refusal(now)
@@ -89,7 +89,7 @@ class Seen:
         return [*(replace(succeeded(resource), host=self.host) for resource in sorted(resources)), *limits]
 
     def _has_passed(self, limits: list[RateLimit]) -> bool:
-        """Whether the server has let the request pass."""
+        """Whether the server accepted the request."""
         if self.from_cache or self.is_old:
             return False
         if self.status is None:
@@ -98,10 +98,10 @@ class Seen:
 
 
 def read_response(source: object) -> Seen:
-    """What *source* shows: a response, an error, an object of a client, a decoded body, or a mapping of headers."""
+    """The facts in *source*: a response, an error, an object of a client, a decoded body, or a mapping of headers."""
     for candidate in _candidates(source):
         for read in (_read_mapping, _read_limit_object, _read_pygithub, _read_answer, _read_words):
-            # Any object may come here, with attributes of any kind: a data frame refuses to be true or false.
+            # Any object may come here, even one that cannot be true or false, such as a data frame.
             with suppress(Exception):
                 seen = read(candidate)
                 if seen is not None:
@@ -110,7 +110,7 @@ def read_response(source: object) -> Seen:
 
 
 def seen_in(status: int, headers: Mapping[str, Any], host: str, body: bytes) -> Seen:
-    """What an answer shows whose parts are known; its *body* may be empty."""
+    """The facts of an answer from its parts; *body* may be empty."""
     if status >= 400:
         decoded = _decoded(body) if len(body) <= _LONGEST_ERROR_BODY else None
         message = read_words(decoded) or body[:_LONGEST_MESSAGE].decode("utf-8", "replace")
@@ -119,17 +119,17 @@ def seen_in(status: int, headers: Mapping[str, Any], host: str, body: bytes) -> 
 
 
 def may_tell(body: bytes) -> bool:
-    """Whether the *body* of an answer with a good status may tell of a quota or a refusal."""
+    """Whether the *body* of an answer with a good status may be about a quota or a refusal."""
     return may_refuse(body) or (len(body) <= _LONGEST_GRAPHQL_BODY and any(mark in body for mark in _GRAPHQL_MARKS))
 
 
 def may_refuse(body: bytes) -> bool:
-    """Whether the *body* of an answer with a good status may be that of a refusal: those are short."""
+    """Whether the *body* of an answer with a good status may be a refusal, which is short."""
     return len(body) <= _LONGEST_ERROR_BODY and _ERROR_MARK in body
 
 
 def _candidates(source: object) -> Iterator[object]:
-    """What *source* wraps, *source* itself, and the errors that it was raised from. The most telling come first."""
+    """What *source* wraps, *source* itself, and the errors behind it; the most informative first."""
     for _ in range(_DEEPEST):
         response = _get(source, "response") if isinstance(source, BaseException) else source
         yield from (_get(response, "raw_response"), response, source)
@@ -141,7 +141,9 @@ def _read_mapping(source: object) -> Seen | None:
     """Headers, or a decoded body."""
     if isinstance(source, Seen):
         return source
-    if isinstance(source, list) and len(source) == 1 and isinstance(source[0], Mapping):  # more are rows
+    if (
+        isinstance(source, list) and len(source) == 1 and isinstance(source[0], Mapping)
+    ):  # more entries are rows of data
         return Seen(body=source)
     if not isinstance(source, Mapping):
         return None
@@ -194,7 +196,7 @@ def _read_answer(source: object) -> Seen | None:
         seen = Seen(status, headers, message=_error_message(source), body=_error_body(source))
         seen = replace(seen, told=_told(_get(source, "rate_limit")))
     else:
-        # The public names of a body that has not been read would read from the network, or raise.
+        # If the body has not been read, its public names would read from the network, or raise.
         bodies = (_get(source, name) for name in ("_content", "_body"))
         seen = seen_in(status or 200, headers, "", next((body for body in bodies if isinstance(body, bytes)), b""))
     from_cache, is_old = _from_cache(source, headers)
@@ -245,12 +247,12 @@ def _host(source: object) -> str:
 
 
 def host_of_requester(requester: object) -> str:
-    """Whom PyGithub's requester asks."""
+    """The host of PyGithub's requester."""
     return host_of(read_text(_get(requester, "base_url"))) or read_text(_get(requester, "hostname"))
 
 
 def host_named(name: str) -> str:
-    """The host that a program calls *name*: a host, also with a port, or a URL."""
+    """The host in *name*, which is a host, a host with a port, or a URL."""
     return host_of(name if "/" in name else f"//{name}")
 
 
@@ -266,7 +268,7 @@ def host_of(url: str) -> str:
 
 
 def _from_cache(source: object, headers: Any) -> tuple[bool, bool]:
-    """Whether requests-cache, cachecontrol or hishel gave the answer; whether any cache that tells the ``Age`` did."""
+    """Whether requests-cache, cachecontrol or hishel gave the answer; and whether any cache did, by its ``Age``."""
     extensions = _get(source, "extensions")
     if _get_item(extensions, "hishel_revalidated") is True:
         return False, False
@@ -280,7 +282,7 @@ def _is_int(value: object) -> bool:
 
 
 def _get(source: object, name: str, default: Any = None) -> Any:
-    """An attribute, or *default*, also where reading it raises: properties of half-read responses do."""
+    """An attribute, or *default*, also if reading it raises, as properties of half-read responses do."""
     try:
         return getattr(source, name, default)
     except Exception:

@@ -1,4 +1,4 @@
-"""Readers of one header value. They never raise: a value that cannot be read, or cannot be meant, is None."""
+"""Readers of one header value. They never raise: a value that is unreadable or impossible is None."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ITEM = re.compile(rf"[ \t]*({_QUOTED}|[A-Za-z*][\w!#$%&'*+.^`|~:/-]*)[ \t]*((?:
 
 
 def read_text(value: object) -> str:
-    """*value* as text; "" if it is no header value, or far too long for one."""
+    """*value* as text; "" if it is not a header value, or far too long for one."""
     if isinstance(value, bytes):
         value = value.decode("latin-1")
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18:
@@ -52,7 +52,7 @@ def read_count(text: str | None) -> int | None:
 def read_limit(text: str | None) -> int | None:
     """A count, also one with its policies behind it: ``100, 10;w=1, 100;w=60``; of several the lowest."""
     texts = (text or "").split(",")
-    # Policies stand behind the number that counts; without one, a header that was sent twice has several such.
+    # A number with policies behind it is the one that counts. Without policies, a repeated header has several numbers.
     return read_count(texts[0].split(";")[0] if ";" in (text or "") else ",".join(texts))
 
 
