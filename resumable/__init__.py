@@ -1,10 +1,9 @@
 """Make any loop survive being killed: run it again and it goes on where it stopped.
 
-These are the public names. Inside, ``_api`` is what a user writes, and ``_engine`` one run of it: it asks ``_loops``
-which items are done and ``_durable`` what changed, and saves through ``_format`` into ``stores``. ``_report`` tells a
-person how it goes, ``_runtime`` knows the machine, ``ratelimit`` the quotas of APIs. ``cli`` is the command line,
-``testing`` the proof that a loop resumes. Imports go one way only, from what a user writes down to the machine; each
-room's own docstring leads on.
+These are the public names. Inside, ``_api`` has what a user writes, and ``_engine`` runs it: it asks ``_loops`` which
+items are done and ``_durable`` what changed, and saves through ``_format`` into ``stores``. ``_report`` informs people,
+``_runtime`` handles the machine, ``ratelimit`` the quotas of APIs. ``cli`` is the command line, ``testing`` the proof
+that a loop resumes. Imports go one way only, from the user's names down to the machine. Each room's docstring leads on.
 """
 
 from typing import TYPE_CHECKING
@@ -106,7 +105,7 @@ if TYPE_CHECKING:
     from ._report.reading import CheckpointView, read
     from .ratelimit import wait_rate_limit
 else:
-    # Loaded with their first use: what they stand on takes longer to load than all the rest.
+    # Loaded at first use: their imports take longer than all the rest.
     _LATER = {"AsyncCheckpoint": "_api", "resumable": "_api", "wait_rate_limit": "ratelimit"}
     _LATER |= {"CheckpointView": "_report.reading", "read": "_report.reading", "Event": "_report.events"}
     _LATER |= {"OpenTelemetry": "_report.otel", "ProgressView": "_report.bar"}

@@ -1,4 +1,4 @@
-"""What JSON can hold exactly, and where in a state there is something that it cannot."""
+"""Strict JSON: what it can hold exactly, and where in a state it cannot."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ._text import kind_of, shortened
 
 MAX_DEPTH = 200
 LEAVES: frozenset[type] = frozenset({str, int, float, bool, type(None)})
-"""What JSON holds that holds nothing itself. A float must be finite."""
+"""The scalar types of JSON. A float must be finite."""
 SURE: frozenset[type] = LEAVES - {float}
-"""Those that need no look at the value, if the text is valid Unicode."""
+"""Scalar types of which every value is good; a text must be valid Unicode."""
 _CONTAINERS: frozenset[type] = frozenset({dict, list})
 _SCALARS = frozenset("biufU")
-"""Of numpy's kinds: bool, int, unsigned, float, str."""
+"""The kinds of numpy that are scalars of JSON: bool, int, unsigned, float, str."""
 _FIRST_AT = ", first at "
 _NO_NUMBER = "keep None instead, or give nan='allow': checkpointed(..., nan='allow')"
 _AT_ONCE = 1000
@@ -34,15 +34,15 @@ def check(value: Any, path: str, warn: Callable[[str], None] | None = None, *, n
     """Make sure that *value* comes back from JSON as it is. Raises StateEncodeError with the exact path if not.
 
     Args:
-        warn: Called with what comes back as another kind: a tuple as a list, a numpy scalar as a plain one.
-        nan: Whether NaN and the infinities are good, for :func:`encode_spelled` will write them.
+        warn: Called for each value that comes back as another type: a tuple as a list, a numpy scalar as a plain one.
+        nan: Whether NaN and the infinities are good, because :func:`encode_spelled` writes them.
     """
     if not is_plain(value):
         look_closely(value, path, warn, nan=nan)
 
 
 def text_key(key: Any, path: str) -> str:
-    """*key* as an exact str, for subclasses of it. Raises StateEncodeError if it is none, or no valid Unicode."""
+    """*key* as an exact str. Raises StateEncodeError if it is not a str or not valid Unicode."""
     if not isinstance(key, str):
         raise StateEncodeError(path, f"the key {key!r} is not a string; JSON would make it one")
     check_unicode(key, path)
@@ -50,10 +50,10 @@ def text_key(key: Any, path: str) -> str:
 
 
 class Checker:
-    """Checks one state at each save: wholly at first and on demand, cheaply else.
+    """Checks one state at each save: completely at first and on demand, otherwise in part.
 
-    A cheap check looks at the last entries of a large container, where new ones stand, and at an eighth of the others,
-    in turns. So it finds what is wrong in a new entry at once, and in an older one after eight checks.
+    A partial check covers the last entries of a large container, which are new, and an eighth of the others in turn. So
+    it finds a wrong new entry at once, and a wrong older one after at most eight checks.
 
     Attributes:
         turn: Number of checks that have found everything good.
@@ -77,7 +77,7 @@ class Checker:
 
 
 def _part(value: Any, turn: int, depth: int = 3) -> Any:
-    """*value*, its large containers cut down to what this turn looks at."""
+    """*value* with large containers cut down to the part for this turn."""
     if type(value) is dict:
         if len(value) >= _MANY:
             # Not as a dict, which takes as long to make as to look at. Each is read by one call: others may add to it.
@@ -92,7 +92,7 @@ def _part(value: Any, turn: int, depth: int = 3) -> Any:
 
 
 def _share_of(view: Any, turn: int) -> list[Any]:
-    nearer_end = view if 2 * turn < _TURNS else reversed(view)  # what is skipped takes time, too
+    nearer_end = view if 2 * turn < _TURNS else reversed(view)  # skipping takes time, too
     some = islice(nearer_end, *_share(len(view), min(turn, _TURNS - 1 - turn)))
     return [*some, *islice(reversed(view), _NEWEST)]
 
@@ -102,7 +102,7 @@ def _share(count: int, turn: int) -> tuple[int, int]:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether *value* is surely plain JSON, found level by level at C speed. False means: look closely."""
+    """Whether *value* is surely plain JSON. Checks level by level at C speed; False means: use :func:`look_closely`."""
     level = [value]
     for depth in range(MAX_DEPTH):
         kinds = set(map(type, level))
@@ -120,17 +120,21 @@ def is_plain(value: Any) -> bool:
         if inner is None:
             return False
         is_growing = depth > 1 and len(inner) > max(len(level), _AT_ONCE)
-        level = list({id(v): v for v in inner}.values()) if is_growing else inner  # what holds itself twice doubles
+        level = (
+            list({id(v): v for v in inner}.values()) if is_growing else inner
+        )  # a container that holds another one twice would double the work
     return False
 
 
 def _unsure_within(containers: list[Any], kinds: set[type]) -> list[Any] | None:
-    """What is in *containers*, which are of these *kinds*, without what is surely good.
+    """The members of *containers*, which are of these *kinds*, without those that are surely good.
 
-    None if a dict has a key that is no exact string.
+    None if a dict has a key that is not an exact str.
     """
     unsure: list[Any] = []
-    for start in range(0, len(containers), _AT_ONCE):  # so few are still in the processor's cache when encoded, too
+    for start in range(
+        0, len(containers), _AT_ONCE
+    ):  # small parts stay in the processor's cache until they are encoded
         some = containers[start : start + _AT_ONCE]
         parts = parts_of_all(*some) if PARTS_TELL_KEYS and kinds <= _CONTAINERS else None
         if parts is None or len(parts) != sum(map(len, some)):
@@ -146,22 +150,22 @@ def _unsure_within(containers: list[Any], kinds: set[type]) -> list[Any] | None:
 
 
 _pack = msgspec.msgpack.Encoder().encode
-"""Fails on a lone surrogate, and copies text as it is, where JSON looks for what to escape."""
+"""Fails on a lone surrogate, and is faster than JSON because it escapes nothing."""
 _INFINITE = math.inf
 
 
 def is_good(value: Any) -> bool:
-    """Whether JSON surely holds this one *value* exactly, found at once. False means: :func:`check` tells.
+    """Whether JSON surely holds this one *value* exactly. False means: use :func:`check`.
 
-    For values that are looked at one by one, as they are assigned to a collection, which is a level more around them;
-    :func:`is_plain` is for many at once.
+    It is for single values, as they are assigned to a collection, which adds a level around them. :func:`is_plain` is
+    for many at once.
     """
     kind = type(value)
     if kind is str:
         return value.isascii() or _is_unicode(value)
     if kind is dict:
         try:
-            for key, one in value.items():  # the usual record: texts in ASCII, and numbers
+            for key, one in value.items():  # a usual record: ASCII texts and numbers
                 if type(key) is not str or not key.isascii():
                     break
                 one_kind = type(one)
@@ -185,7 +189,7 @@ def is_good(value: Any) -> bool:
                 if type(one) is float and not -_INFINITE < one < _INFINITE:
                     return False
         try:
-            "".join(value)  # fails on a key that is no str
+            "".join(value)  # fails on a key that is not a str
             _pack(value)
         except (TypeError, UnicodeEncodeError):
             return False
@@ -198,7 +202,7 @@ def is_good(value: Any) -> bool:
 
 
 def _is_unicode(value: Any) -> bool:
-    """Whether no text in *value*, which is else good, has a lone surrogate."""
+    """Whether no text in *value*, which is otherwise good, has a lone surrogate."""
     try:
         _pack(value)
     except UnicodeEncodeError:
@@ -252,7 +256,7 @@ def look_closely(
             raise StateEncodeError(path, f"{value} is not a JSON number; {cure}")
     elif type(value) not in SURE:
         if (plain := scalar(value)) is value:
-            from ._text.cures import advice  # only for a program that is refused
+            from ._text.cures import advice  # needed only for the error
 
             raise StateEncodeError(path, advice(value))
         look_closely(plain, path, warn, around, nan=nan)
@@ -274,7 +278,7 @@ def is_scalar(value: Any) -> bool:
 
 
 def scalar(value: Any) -> Any:
-    """The bool, int, float or str that a scalar of numpy exactly is; all else comes back as it is."""
+    """The bool, int, float or str that equals a scalar of numpy; anything else unchanged."""
     if not is_scalar(value) or value.dtype.kind not in _SCALARS:
         return value
     plain = value.item()
@@ -282,7 +286,7 @@ def scalar(value: Any) -> Any:
 
 
 def scalar_comes_back(value: Any, plain: Any, path: str) -> str:
-    """What is said of a scalar *value* of numpy that will come back as the *plain* one."""
+    """The warning that a scalar *value* of numpy comes back as the *plain* one."""
     return f"a {kind_of(value)} will come back as a plain {type(plain).__name__}{_FIRST_AT}{path}"
 
 
@@ -296,7 +300,7 @@ def check_unicode(text: str, path: str, cure: str = "") -> None:
     """Make sure that *text* can be written as UTF-8.
 
     Args:
-        cure: What to do where it cannot, if that is not what helps for most text.
+        cure: What to do about it, if the usual advice does not fit.
 
     Raises:
         StateEncodeError: It has a lone surrogate.
@@ -315,7 +319,7 @@ def _note_kind(value: Any, kind: type, path: str, warn: Callable[[str], None] | 
 
 
 def warn_once_per_path() -> Callable[[str], None]:
-    """A ``warn`` for :func:`check` that says each thing once, and of numpy's scalars each type once."""
+    """A ``warn`` for :func:`check` that says each text once; for numpy's scalars, once for each type."""
     said: set[str] = set()
 
     def warn(text: str) -> None:
@@ -333,7 +337,7 @@ def step(key: str) -> str:
 
 
 def encode_scalar(value: Any) -> Any:
-    """A hook for msgspec: what :func:`scalar` gives. Raises TypeError for what is no scalar of numpy."""
+    """A hook for msgspec: the result of :func:`scalar`. Raises TypeError for anything but a scalar of numpy."""
     if (plain := scalar(value)) is value:
         raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
     return plain
@@ -358,33 +362,33 @@ decode: Callable[[bytes], Any] = msgspec.json.Decoder().decode
 # -- NaN and the infinities -------------------------------------------------------------------------------------------
 
 SPELLED = "$float"
-"""What spells a number that JSON has not: ``{"$float": "nan"}``, ``"inf"`` or ``"-inf"``.
+"""The key that spells a number which JSON lacks: ``{"$float": "nan"}``, ``"inf"`` or ``"-inf"``.
 
-Only what says so itself holds such: a document in ``resumable.nonfinite``, a journal record in ``nonfinite``. A dict of
-the program's own with that key and no other gets one more ``$`` there.
+A document with such numbers says so in ``resumable.nonfinite``, a journal record in ``nonfinite``. There, a dict of the
+program with only this key gets one more ``$``.
 """
 _NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def encode_spelled(value: Any, path: str = "$") -> bytes:
-    """*value* as compact JSON, the numbers spelled that JSON has not. Raises what :func:`encode` raises."""
+    """*value* as compact JSON, with NaN and infinities spelled. Raises what :func:`encode` raises."""
     raw = encode(value, path)
     return raw if is_exact(raw) else encode(_spelled(value), path)
 
 
 def to_exact_json(value: Any) -> bytes:
-    """*value* as compact JSON, spelled only where it holds a number that JSON has not: for other programs."""
+    """*value* as compact JSON for other programs; spelled only if it holds NaN or an infinity."""
     raw = encode(value)
     return raw if b"null" not in raw or is_plain(value) else encode(_spelled(value))
 
 
 def is_exact(raw: bytes) -> bool:
-    """Whether *raw*, compact JSON of any value, is surely what :func:`encode_spelled` would give: NaN is ``null``."""
+    """Whether *raw*, compact JSON with ``null`` for NaN, surely equals the result of :func:`encode_spelled`."""
     return b"null" not in raw and b'$float"' not in raw
 
 
 def decode_spelled(raw: bytes) -> Any:
-    """What :func:`encode_spelled` was given. Raises what :func:`unspelled` raises."""
+    """The value that :func:`encode_spelled` encoded. Raises what :func:`unspelled` raises."""
     return unspelled(decode(raw)) if b'$float"' in raw else decode(raw)
 
 
@@ -403,10 +407,10 @@ def _moved(key: str, count: int, more: str) -> str:
 
 
 def unspelled(value: Any) -> Any:
-    """What :func:`encode_spelled` was given, out of its decoded JSON.
+    """The value that :func:`encode_spelled` encoded, from its decoded JSON.
 
     Raises:
-        ValueError: Something is spelled that is no such number, or it is nested too deeply.
+        ValueError: It spells an unknown number, or is nested too deeply.
     """
     try:
         return _unspelled(value)

@@ -1,4 +1,4 @@
-"""Plain values: where an operation stands, what is known of it, what was loaded, and what saves cost."""
+"""Plain values: the context of a strategy, metadata, a loaded checkpoint, and the costs of saves."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _ITEM_WEIGHT, _SAVE_WEIGHT = 0.2, 0.3
 
 
 class _LeftOut(float):
-    """A 0.0 that nobody wrote. Compared with ``is``: only a value that was left out may be filled in."""
+    """The 0.0 of a field that was left out. Compare it with ``is``: only such a field may be filled in."""
 
     def __reduce__(self) -> str:
-        return "LEFT_OUT"  # a copied or pickled context is left out where its original is
+        return "LEFT_OUT"  # a copied or pickled context keeps its left-out fields
 
 
 LEFT_OUT = _LeftOut()
@@ -28,10 +28,10 @@ LEFT_OUT = _LeftOut()
 
 @dataclass(slots=True, kw_only=True)
 class CheckpointContext:
-    """Where an operation stands: all that a strategy may look at.
+    """The progress of an operation, for strategies.
 
-    Times are seconds since the operation began, on a monotonic clock. ``last_save_…`` is what a value was at the last
-    save. Whoever asks a strategy on the user's behalf fills in only what was left out.
+    Times are seconds since the operation began, on a monotonic clock. ``last_save_…`` is a value at the last save. The
+    library fills in only the fields that the program left out.
 
     Example:
         >>> every(items=10).should_save(CheckpointContext(processed_items=10)).should_save
@@ -55,7 +55,7 @@ class CheckpointContext:
 
 @dataclass(slots=True, kw_only=True)
 class CheckpointMetadata:
-    """What is known of an operation besides its state.
+    """Counts and facts about an operation, besides its state.
 
     Example:
         >>> cp.metadata.save_count
@@ -168,15 +168,15 @@ class CheckpointData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveCosts:
-    """What saving has cost an operation, over all its runs. All times in seconds.
+    """The costs of an operation's saves, over all its runs. All times are in seconds.
 
     Attributes:
-        active_seconds: Work without waits.
-        work_seconds: Work since the last save: a kill now would lose it.
-        item_seconds: One item (moving average); 0 before the first.
-        save_seconds: What the next save is expected to cost; None before the first.
-        average_seconds: What saves cost (moving average); None before the first.
-        charged_seconds: Time spent on saves that count against the bound on the overhead.
+        active_seconds: The time of work, without waits.
+        work_seconds: The work since the last save, which a kill now would lose.
+        item_seconds: The time of one item (moving average); 0 before the first.
+        save_seconds: The expected time of the next save; None before the first.
+        average_seconds: The time of a save (moving average); None before the first.
+        charged_seconds: The time of the saves that count against the bound on the overhead.
         restores: How often the operation was resumed.
     """
 

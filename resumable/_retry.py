@@ -1,4 +1,4 @@
-"""tenacity's retries: a save before each sleep, sleeps that end on a signal, attempts that begin anew with progress."""
+"""tenacity's retries: save before each sleep, end sleeps on a signal, count attempts anew after progress."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Hook = Callable[[RetryCallState], Any]
 
 
 class Saver(Protocol):
-    """What a retry needs of a checkpoint."""
+    """The part of a checkpoint that a retry uses."""
 
     @property
     def operation_id(self) -> str: ...
@@ -42,7 +42,7 @@ class Saver(Protocol):
 
 
 def check_policy(policy: object) -> None:
-    """Refuse what is no retry policy; None is one.
+    """Refuse anything but a retry policy or None.
 
     Raises:
         TypeError: *policy* is neither a ``tenacity.Retrying`` nor an ``AsyncRetrying``.
@@ -55,7 +55,7 @@ def check_policy(policy: object) -> None:
 
 def _policy_for(meant: object) -> str:
     """What to write instead of *meant*."""
-    if callable(meant):  # what tenacity.retry(...) has made
+    if callable(meant):  # the result of tenacity.retry(...)
         return "write tenacity.Retrying(...) with the same arguments"
     attempts = meant if type(meant) is int and meant > 0 else 5
     return f"write tenacity.Retrying(stop=tenacity.stop_after_attempt({attempts}), reraise=True)"
@@ -78,7 +78,7 @@ def retrying(
     Args:
         reset_on_progress: Attempts, waits and the time for ``stop_after_delay`` begin anew when items were ticked
             since the last failure. Not when an attempt is repeated for its *result*: it may tick each time for ever.
-        max_attempts_total: From this many attempts of one call on, the true totals count again. At least 1.
+        max_attempts_total: After this many attempts of one call, the true totals count again. At least 1.
         on_give_up: Called when a ``retry_error_callback`` is about to turn the last failure into a result.
         is_async: Retry coroutines. The copy is then an ``AsyncRetrying``, whatever *policy* is.
 
@@ -124,9 +124,9 @@ async def save_async(cp: Saver, retry_state: RetryCallState, why: str) -> None:
 
 
 def prepare_sleep(retry_state: RetryCallState) -> None:
-    """Get ready for a long sleep of a policy that is not ours: save the current checkpoint, if there is one.
+    """Prepare for a long sleep of a foreign policy: save the current checkpoint, if there is one.
 
-    tenacity's own sleep is replaced in this call by one that a signal ends, and that follows the wall clock. It never
+    It replaces tenacity's own sleep in this call by one that ends on a signal and follows the wall clock. It never
     raises.
     """
     checkpoint = current_checkpoint_or_none()
@@ -166,7 +166,7 @@ def _error(retry_state: RetryCallState) -> BaseException | None:
 
 @contextlib.contextmanager
 def _failure_noted(cp: Saver, retry_state: RetryCallState) -> Iterator[None]:
-    """Log an exception of the block, and note it on the error that is retried, instead of raising it."""
+    """Instead of raising an exception of the block, log it, and note it on the error that is retried."""
     try:
         yield
     except Exception as failure:
@@ -189,7 +189,7 @@ class _Call:
 
 
 class _Attempts:
-    """Counts failures at one place instead of all, by changing a state before ``wait`` and ``stop`` look at it."""
+    """Counts the failures since the last progress, by changing the state before ``wait`` and ``stop`` see it."""
 
     def __init__(self, cp: Saver, max_total: int) -> None:
         self._cp = cp
@@ -217,13 +217,13 @@ class _Attempts:
 
 
 def is_retried(function: Any) -> bool:
-    """Whether ``@tenacity.retry`` made *function*; a copy of its attributes is not enough."""
+    """Whether ``@tenacity.retry`` made *function* itself, and did not only lend it its attributes."""
     module = str(getattr(function, "__globals__", {}).get("__name__", ""))
     return module.partition(".")[0] == "tenacity" and isinstance(getattr(function, "retry", None), BaseRetrying)
 
 
 def carries_retry(function: Any) -> bool:
-    """Whether ``@tenacity.retry`` stands somewhere below other decorators."""
+    """Whether there is a ``@tenacity.retry`` below other decorators."""
     return isinstance(getattr(function, "retry", None), BaseRetrying) and not is_retried(function)
 
 
@@ -255,7 +255,7 @@ def _statistics_copied(source: Any, target: Any) -> Iterator[None]:
 
 
 def ended_by_a_stop(sleep: Callable[[float], Any]) -> Callable[[float], Any]:
-    """tenacity's own *sleep* made to end when the program is to stop; a sleep of the user's stays as it is."""
+    """A sleep that ends when the program must stop, instead of tenacity's own; a sleep of the user stays."""
     if sleep is nap.sleep:
         return _sleep
     return _sleep_async if sleep is AsyncRetrying().sleep else sleep
@@ -277,7 +277,7 @@ async def _nap_async(seconds: float) -> None:
 
 
 def _parts_of(seconds: float) -> Iterator[float]:
-    """Short sleeps that make *seconds* in all. Before and after each, a stop that was asked for is raised."""
+    """Short sleeps of *seconds* in all. Before and after each, a requested stop is raised."""
     ends_at = time.monotonic() + seconds
     _stop_if_asked(seconds)
     for part in _short_parts_of(seconds):
@@ -289,8 +289,8 @@ def _short_parts_of(seconds: float) -> Iterator[float]:
     while seconds > 0:
         began, at, part = time.monotonic(), time.time(), min(seconds, _POLL_SECONDS)
         yield part
-        # A sleep that a test has replaced takes no time, but counts; so does the time for which the machine was
-        # suspended, which only the wall clock shows.
+        # A sleep that a test replaced takes no time, but counts. The time in which the machine was suspended counts,
+        # too; only the wall clock shows it.
         seconds -= max(part, time.monotonic() - began, time.time() - at)
 
 
@@ -304,7 +304,7 @@ def _stop_if_asked(seconds_left: float) -> None:
 
 
 def awaited(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    """*function* as an ``async def``, also where a plain decorator hides that it is one."""
+    """*function* as an ``async def``, even if a plain decorator hides that it is one."""
 
     @functools.wraps(function)
     async def call(*args: Any, **kwargs: Any) -> Any:
@@ -318,7 +318,7 @@ async def _settled(result: Any) -> Any:
 
 
 def _fitting(policy: BaseRetrying, is_async: bool) -> BaseRetrying:
-    """*policy*, or an ``AsyncRetrying`` made of it, whose plain sleep blocks a thread instead of the event loop."""
+    """*policy*, or an ``AsyncRetrying`` made of it, whose plain sleep runs in a thread and not in the event loop."""
     if isinstance(policy, AsyncRetrying) == is_async:
         return policy
     if not is_async:
@@ -349,7 +349,7 @@ def chain(*hooks: Hook | None) -> Hook:
 
 
 def chain_async(*hooks: Hook | None) -> Hook:
-    """What :func:`chain` gives, as an ``async def``. The hooks may be plain or ``async def``."""
+    """An ``async def`` that runs the hooks, which may be plain or ``async def``. See :func:`chain`."""
     given = [hook for hook in hooks if hook is not None]
 
     async def run(retry_state: RetryCallState) -> Any:
@@ -359,7 +359,7 @@ def chain_async(*hooks: Hook | None) -> Hook:
 
 
 def _unless_final(wanted: Hook, is_async: bool) -> Hook:
-    """*wanted*, but never for an error that the next attempt would raise again."""
+    """*wanted*, except for errors that the next attempt would raise again."""
 
     def should_retry(retry_state: RetryCallState) -> Any:
         return not isinstance(_error(retry_state), _FINAL) and wanted(retry_state)

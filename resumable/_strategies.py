@@ -1,4 +1,4 @@
-"""When to save: strategies, which look at a context and answer. They know no clock, no file and no network."""
+"""When to save: strategies decide from a context alone. They use no clock, no file and no network."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ._models import CheckpointContext, SaveCosts
 from ._text.hints import explained
 
 _PRIOR_SECONDS = 3600.0
-"""Time between interruptions that is assumed before any was seen. It weighs as much as one interruption."""
+"""The assumed time between interruptions before the first one. It has the weight of one interruption."""
 _LOSS_SECONDS, _CHEAP = 1.0, 0.005
 """A kill loses about this many seconds, as long as saves take no more than their share of the time."""
 _OF_FIRST = 0.25
-"""The share of the first save's cost that the second one is expected to have."""
+"""The expected cost of the second save, as a share of the first one's."""
 _LEAST_SAVE_SECONDS = 1e-4  # a clock too coarse to see a save must not make it look free
 
 
@@ -40,13 +40,13 @@ NEVER = -1.0
 
 
 class Plan(NamedTuple):
-    """How long a strategy need not be asked: until *items* more are done, or *seconds* have passed.
+    """How long not to ask a strategy: until *items* more are done, or *seconds* have passed.
 
-    ``inf``: this measure never ends the plan. A window of the API's quota that begins anew ends every plan.
+    ``inf`` means that this measure never ends the plan. A new window of the API's quota ends every plan.
 
     Attributes:
-        quota: The share of the API's quota at which the plan ends, once no more is left; from 1 on, every new number
-            ends it, and with ``NEVER`` none.
+        quota: The plan ends when at most this share of the API's quota is left. From 1 on, every new number ends it;
+            with ``NEVER``, none does.
     """
 
     items: float
@@ -68,8 +68,8 @@ class SaveStrategy(ABC):
         ...         return SaveDecision(datetime.now().hour < 6, "It is night")
 
     Attributes:
-        is_patient: Where a medium is slow, let the loop go on and save later. False: the loop waits for the medium
-            when its saves lie more than 16, or a second, behind.
+        is_patient: If the medium is slow, let the loop go on, and save later. False: the loop waits for the medium when
+            its saves are more than 16, or a second, late.
     """
 
     is_patient = False
@@ -79,15 +79,15 @@ class SaveStrategy(ABC):
         """Say whether a save is due where *context* stands, and why, for people."""
 
     def plan(self, context: CheckpointContext) -> Plan:
-        """How long the answer surely stays "not due"; it may promise too little. By default: nothing beyond an item."""
+        """How long the answer surely stays "not due"; a shorter time is allowed. By default: one item."""
         return Plan(1, inf)
 
     def at_risk(self, costs: SaveCosts) -> float | None:
-        """How many seconds of work a kill loses, at most, if items and saves take as long as before; None: unknown."""
+        """The most seconds of work that a kill loses, if items and saves take as long as before; None: unknown."""
         return None
 
     def spaced(self, seconds: float) -> SaveStrategy:
-        """What decides where a store asks for so long between saves; by default, this is obeyed as written."""
+        """The strategy to use if a store asks for this many seconds between saves; by default the strategy itself."""
         return self
 
     def __or__(self, other: SaveStrategy) -> CompositeStrategy:
@@ -129,15 +129,15 @@ class TimeBasedStrategy(SaveStrategy):
 
 
 class _Counting(SaveStrategy):
-    """Falls back on its own count of items where a context does not say ``last_save_items``.
+    """Counts items itself if a context lacks ``last_save_items``.
 
-    So it is where users ask a strategy directly, and save at each yes: the last yes was the last save.
+    That is so if a program asks the strategy directly, and saves at each yes: the last yes was the last save.
     """
 
     _last_yes = 0
 
     def _counted(self, context: CheckpointContext) -> int:
-        """``processed_items`` at the last yes; 0 if that one was of another operation, which had more."""
+        """``processed_items`` at the last yes; 0 if that is more than now, and so belongs to another operation."""
         return self._last_yes if self._last_yes <= context.processed_items else 0
 
 
@@ -150,7 +150,7 @@ class ProgressBasedStrategy(_Counting):
         ...     cp.tick(500)
 
     Raises:
-        TypeError: If *items_interval* is no whole number.
+        TypeError: If *items_interval* is not a whole number.
         ValueError: If *items_interval* is less than 1.
     """
 
@@ -162,7 +162,7 @@ class ProgressBasedStrategy(_Counting):
         if self.items_interval < 1:
             raise ValueError(f"items_interval must be at least 1, not {self.items_interval!r}")
 
-    # No calls where the context has a history: the engine asks for each item.
+    # No calls if the context has a history: the engine asks for each item.
     def should_save(self, context: CheckpointContext) -> SaveDecision:
         last = context.last_save_items
         done = context.processed_items - (self._counted(context) if last is None else last)
@@ -263,7 +263,7 @@ class CompositeStrategy(_Counting):
         asked = self._with_history(context)
         plans = [strategy.plan(asked) for strategy in self.strategies]
         if self.operator == "AND":
-            # One operand that is not due delays all: each one's plan holds, so take the longest.
+            # One operand that is not due delays all of them, so take the longest plan.
             return max(plans, key=lambda plan: (plan.items, plan.seconds, -plan.quota))
         items, seconds, quotas = zip(*plans, strict=True)
         return Plan(min(items), min(seconds), max(quotas))
@@ -280,7 +280,7 @@ class CompositeStrategy(_Counting):
         return CompositeStrategy(spaced, self.operator) if type(self) is CompositeStrategy else self
 
     def _with_history(self, context: CheckpointContext) -> CheckpointContext:
-        """Fill in the history, so that no operand uses its own count. An AND that is not due would use it up."""
+        """Fill in the history, so that no operand uses its own count, which an AND that is not due would use up."""
         if context.last_save_items is not None:
             return context
         return replace(context, last_save_items=self._counted(context))
@@ -291,7 +291,7 @@ def _join(left: SaveStrategy, right: SaveStrategy, operator: str) -> CompositeSt
         return NotImplemented
     operands: list[SaveStrategy] = []
     for each in (left, right):
-        # A subclass may decide otherwise than its operands do: it stays whole.
+        # A subclass may decide in its own way, so it is not taken apart.
         if type(each) is CompositeStrategy and each.operator == operator:
             operands += each.strategies
         else:
@@ -313,7 +313,7 @@ class AutoStrategy(SaveStrategy):
     *d* seconds each: the best place is the nearest to tau, ``w + d/2 >= tau`` (hal-02514107). All saves that count, *S*
     seconds so far and the next one, may take at most *max_overhead* (eps) of the time: ``S + C <= eps * (A + S + C)``.
 
-    This bound is the stronger one: where saving is dear, more work may be at risk; :meth:`at_risk` tells how much. The
+    This bound is the stronger one: if saves are expensive, more work may be at risk; :meth:`at_risk` says how much. The
     first save is due at once; it measures the cost, and does not count. A context without ``save_costs`` is answered
     by ``TimeBasedStrategy(max_interval_seconds)``.
 
@@ -370,7 +370,7 @@ class AutoStrategy(SaveStrategy):
         costs = context.save_costs
         if costs is None:
             return TimeBasedStrategy(self.max_interval_seconds).plan(context)
-        # It holds while items take as long as before: with work, M and the interval only grow.
+        # Valid while items take as long as before: with more work, M and the interval only grow.
         left = self._seconds_left(costs)
         return Plan(inf, left, NEVER) if left > 0 else ASK_NOW
 
@@ -411,12 +411,12 @@ def _expected(costs: SaveCosts) -> float:
 
 
 def _knows_only_first(costs: SaveCosts) -> bool:
-    """Whether only the first save was measured, which tells little: it makes what others find."""
+    """Whether only the first save was measured. It says little, because it also creates the files."""
     return not costs.charged_seconds and costs.save_seconds == costs.average_seconds
 
 
 def _late_by(costs: SaveCosts) -> float:
-    """Seconds from the moment at which a save is due until it stands: the item before it ends, and it is written."""
+    """Seconds from when a save is due until it stands: the present item must end, and the save be written."""
     return costs.item_seconds + (costs.save_seconds or 0.0)
 
 
@@ -443,7 +443,7 @@ def every(
         >>> five_minutes_or_1000_items = every(minutes=5, items=1000)
 
     Raises:
-        TypeError: If a value is no number, or *items* no whole number.
+        TypeError: If a value is not a number, or *items* not a whole number.
         ValueError: If nothing is given, or a number is out of range.
     """
     times = {"seconds": (seconds, 1), "minutes": (minutes, 60), "hours": (hours, 3600)}
@@ -496,5 +496,5 @@ def _check_number(name: str, value: float, *, most: float = inf) -> float:
 
 
 def _span(seconds: float) -> str:
-    """A time as a reason shows it: ``61s``, ``0.35s``. A longer time never reads as a shorter one."""
+    """A time in a reason: ``61s``, ``0.35s``. It is never rounded below a shorter one."""
     return f"{seconds:.0f}s" if seconds >= 10 else f"{seconds:.2g}s"

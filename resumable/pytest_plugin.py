@@ -1,6 +1,6 @@
 """For pytest: the fixture ``prove_resumable``, and ``--resumable-crash N`` to stop what is under test N times.
 
-Loaded with every pytest run where this package is installed, so that it imports nothing of it before it is asked to.
+Every pytest run loads it if this package is installed. So it imports the package only when it is used.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def prove_resumable() -> Callable[..., Any]:
-    """:func:`resumable.testing.prove_resumable`: fails unless a job ends the same however often it is killed."""
+    """:func:`resumable.testing.prove_resumable`: fails unless a job has one result, however often it is stopped."""
     from .testing import prove_resumable
 
     return prove_resumable

@@ -1,8 +1,8 @@
-"""For your own tests: a proof that your loop resumes, a clock that stands still until told, and stores that fail.
+"""For your own tests: a proof that your loop resumes, a clock that a test moves, and stores that fail.
 
-:func:`prove_resumable` stops a job at each place and runs it again; what goes wrong is a :class:`Finding` of its
-:class:`Proof`; ``crashes`` stops functions under pytest. :class:`ManualClock`, :class:`MemoryStore` and
-:class:`FaultyStore` take the place of the real ones.
+:func:`prove_resumable` stops a job at each place and runs it again; its :class:`Proof` has a :class:`Finding` for each
+failure. ``crashes`` stops functions under pytest. :class:`ManualClock`, :class:`MemoryStore` and :class:`FaultyStore`
+replace the real ones.
 """
 
 from ..stores import MemoryStore

@@ -31,7 +31,7 @@ from ..stores import (
 
 
 class ManualClock:
-    """A clock whose time passes when a test says so. Give it to a manager: ``CheckpointManager(clock=clock)``.
+    """A clock that a test moves. Give it to a manager: ``CheckpointManager(clock=clock)``.
 
     Any thread may use it. Alarms go off in the thread that lets the time pass.
 
@@ -43,7 +43,7 @@ class ManualClock:
         ...     cp.tick()  # saves
 
     Args:
-        start: What the wall clock shows at first.
+        start: The wall clock at the beginning.
     """
 
     def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
@@ -65,7 +65,7 @@ class ManualClock:
         return self._now
 
     def utc(self) -> datetime:
-        """What the wall clock shows.
+        """The wall clock (UTC).
 
         Example:
             >>> ManualClock().utc().year
@@ -75,7 +75,7 @@ class ManualClock:
             return self._wall + timedelta(seconds=self._now)
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call *callback* when :meth:`advance` reaches *when*, or next, if that is past; returns what cancels it.
+        """Call *callback* when :meth:`advance` reaches *when*, or next, if that is past. Returns what cancels it.
 
         Example:
             >>> clock = ManualClock()
@@ -154,7 +154,7 @@ _CHANGING = frozenset({"append", "stage", "commit", "delete", "put_artifact"})
 
 
 class FaultyStore:
-    """Passes everything on to *store*, and fails where a test wants it to: before anything was done.
+    """Passes everything on to *store*, and fails where a test wants it to, before it does anything.
 
     The verbs are those of a store and its lease: ``"claim"``, ``"read"``, ``"list"``, ``"append"`` (a save to the
     journal), ``"stage"`` and ``"commit"`` (a save of the whole), ``"renew"``, ``"delete"``, ``"close"``. ``"write"``
@@ -169,10 +169,10 @@ class FaultyStore:
         ...     store.fails = None
 
     Args:
-        fails_on: By verb, what each call of it raises. May be changed at any time through the attribute of that name.
+        fails_on: The error that each call of a verb raises, by verb. The attribute may be changed at any time.
 
     Attributes:
-        fails: What every write and delete raises, until it is None again.
+        fails: The error that every write and delete raises; None for none.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class FaultyStore:
         self._next: defaultdict[str, deque[BaseException]] = defaultdict(deque)
 
     def fail_next(self, verb: str, times: int = 1, error: BaseException | None = None) -> None:
-        """The next *times* calls of *verb* raise *error*, a StoreError by default.
+        """Let the next *times* calls of *verb* raise *error*, by default a StoreError.
 
         Example:
             >>> store = FaultyStore("memory://faulty")
@@ -237,7 +237,7 @@ class FaultyStore:
         self.store.close()
 
     def call(self, *verbs: str) -> None:
-        """Raise what the test wished for a call that *verbs* name."""
+        """Raise the error that the test requested for one of *verbs*, if any."""
         for verb in verbs:
             if self._next[verb]:
                 raise self._next[verb].popleft()

@@ -1,4 +1,4 @@
-"""What a proof found, in words: where, what differs, and what that usually means. Pure: text from values."""
+"""The findings of a proof as text: where it failed, what differs, and the usual reason."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Finding:
 
     Attributes:
         kind: What went wrong, one of ``HINTS``.
-        how: ``killed``, ``interrupted``, ``failed``, …
-        place: Where the run was stopped, if it was.
-        details: What differs: ``-`` uninterrupted, ``+`` stopped and run again.
+        how: How the run was stopped: ``killed``, ``interrupted``, ``failed``, …
+        place: Where it was stopped; None if it was not.
+        details: What differs: ``-`` is the uninterrupted run, ``+`` the one that was stopped and run again.
         openings: How the second run began.
     """
 
@@ -57,14 +57,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What was tried, and what was found.
+    """The cases that were tried, and the findings.
 
     Attributes:
         cases: How often the job was stopped and run again.
-        places: How many places to stop at there are; more than ``cases`` if the budget was smaller.
-        items, saves: Of the uninterrupted run.
-        findings: What went wrong; empty if the job is resumable.
-        seed: Chose the places, if there were too many.
+        places: The number of places to stop at; more than ``cases`` if ``max_cases`` is smaller.
+        items, saves: The counts of the uninterrupted run.
+        findings: The failures; empty if the job is resumable.
+        seed: The seed that chose the places, if there were too many.
     """
 
     cases: int
@@ -89,7 +89,7 @@ def _extent(proof: Proof) -> str:
 
 
 class ProofFailed(AssertionError):
-    """The job is not resumable; the text says where, and what differs. ``proof`` has all that was tried and found."""
+    """The job is not resumable; the text says where, and what differs. ``proof`` has all cases and findings."""
 
     __module__ = "resumable.testing"
 
@@ -132,7 +132,7 @@ def _lines(value: Any) -> list[str]:
 
 
 def judge_effects(expected: Any, found: Any, late: Iterable[Any], *, exactly_once: bool) -> Iterator[tuple[str, str]]:
-    """What is wrong with the effects *found*, as kinds and details; *late* came after the last save, and may repeat."""
+    """The kinds and details of wrong effects in *found*; those in *late* came after the last save, and may repeat."""
     if not isinstance(expected, list | tuple) or not isinstance(found, list | tuple):
         if expected != found:
             is_less = len(repr(found)) < len(repr(expected))

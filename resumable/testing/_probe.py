@@ -1,6 +1,6 @@
-"""Where a job can be stopped: looks at the ticks, saves and lines of a run, and stops it at one of them.
+"""Watches the ticks, saves and lines of a run, and stops it at one of them.
 
-It stands on the observers that every operation tells of its steps; a loop that nobody proves pays nothing for it.
+It uses the observers of operations, so it costs nothing without a proof.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ _HEADS = ("for ", "async for ", "while ", "with ", "async with ")
 
 
 class SimulatedKill(BaseException):
-    """Stands for a ``kill -9``: nothing is saved on the way out, and no ``except Exception`` sees it."""
+    """Simulates ``kill -9``: nothing is saved after it, and no ``except Exception`` catches it."""
 
 
 class SimulatedInterrupt(KeyboardInterrupt):
-    """Stands for Ctrl-C: what was ticked is saved on the way out."""
+    """Simulates Ctrl-C: what was ticked is saved."""
 
 
 class SimulatedError(Exception):
-    """Stands for any error in the middle of an item: a connection that broke, a row that could not be parsed."""
+    """Simulates an error in the middle of an item, such as a lost connection or a bad row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +82,9 @@ class Place:
 
     @property
     def can_fail(self) -> bool:
-        """Whether it is a line at which an ordinary error can arise.
+        """Whether an ordinary error can happen at this line.
 
-        The line of a ``for`` or ``with`` is passed once more after the last line of what it holds, and then does
-        nothing of its own.
+        Python visits the line of a ``for`` or ``with`` once more after its block, where it does nothing of its own.
         """
         return self.kind == "line" and not linecache.getline(self.file, self.line).lstrip().startswith(_HEADS)
 
@@ -114,12 +113,12 @@ class Probe(observer.Observer):
     """Watches one run, in the thread that installs it.
 
     Args:
-        wants: Whether to stop at this place.
-        stop: What stops the run there; it raises, or does not return at all.
-        store, save_every: Take the place of the job's own store and strategy, if given.
-        count_effects: How many effects there were until now.
+        wants: Returns whether to stop at a place.
+        stop: Stops the run there: it raises, or does not return.
+        store, save_every: Replace the job's own store and strategy, if given.
+        count_effects: Returns the number of effects so far.
         lines: Whether lines of the user's code are places, too.
-        is_here: Whether what runs now belongs to the run that is watched.
+        is_here: Returns whether the running code belongs to the watched run.
     """
 
     wants: Callable[[Place], bool] = lambda place: False
@@ -140,11 +139,11 @@ class Probe(observer.Observer):
     _thread: int = field(default_factory=threading.get_ident)
 
     def at(self, kind: str, frame: FrameType | None = None) -> None:
-        """The run is at a place of this *kind*; does not return if it is to be stopped there."""
+        """Note that the run is at a place of this *kind*. Does not return if the run is to stop there."""
         if threading.get_ident() != self._thread or not self.is_here():
             return
         if self._is_dead:
-            raise SimulatedKill  # somebody caught the first one; a dead process does nothing any more
+            raise SimulatedKill  # the job caught the first one; a dead process does nothing any more
         if self.stopped is not None or not self.open:
             return
         items = max((operation.processed_items for operation in self._operations()), default=0)
@@ -160,7 +159,7 @@ class Probe(observer.Observer):
         return [opened for opened in self.open if isinstance(opened, Operation)]
 
     def release(self) -> None:
-        """Let go of what a kill between two lines left open; a process that dies lets go of its locks, too."""
+        """Release what a kill between two lines left open, as the end of a process releases its locks."""
         for operation in self._operations():
             operation.release()
 
@@ -188,11 +187,11 @@ class Probe(observer.Observer):
     def configure(self, options: Options) -> Options:
         store = self.store if self.store is not None else options.store
         strategy = every(items=self.save_every) if self.save_every is not None else options.strategy
-        # A thread that writes beside the loop would go on after the kill.
+        # A thread that writes beside the loop must not go on after the kill.
         return dataclasses.replace(options, store=store, strategy=_AskedAtEachItem(strategy), works_beside=False)
 
     def opened(self, operation: Observed) -> None:
-        if self.is_here():  # what runs beside it goes on when it is stopped
+        if self.is_here():  # code in other threads goes on when the loop stops
             self.open.append(operation)
             self.openings.append(Opening(operation.operation_id, operation.resumed, operation.processed_items))
 
@@ -231,7 +230,7 @@ class Probe(observer.Observer):
 
 @functools.lru_cache(maxsize=4096)
 def is_user_code(file: str) -> bool:
-    """Whether *file* belongs neither to Python, nor to an installed library, nor to this one."""
+    """Whether *file* belongs neither to Python nor to a library, this one included."""
     return not file.startswith(("<", *_LIBRARIES))
 
 
@@ -246,7 +245,7 @@ def _shown(file: str) -> str:
 
 @contextlib.contextmanager
 def installed(probe: Probe) -> Iterator[None]:
-    """While in the block, *probe* watches all that runs."""
+    """Within the block, *probe* watches everything that runs."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(observer.installed(probe))
         stack.enter_context(disk.without_syncs())  # no power is cut here
@@ -258,7 +257,7 @@ def installed(probe: Probe) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _AskedAtEachItem(SaveStrategy):
-    """Asks *strategy* at each item, so that each is a place."""
+    """Asks *strategy* at each item, so that each item is a place."""
 
     strategy: SaveStrategy
 

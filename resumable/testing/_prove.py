@@ -1,4 +1,4 @@
-"""Whether a user's job is resumable: run it, stop it everywhere, run it again, compare."""
+"""Proves that a user's job is resumable: runs it, stops it everywhere, runs it again, and compares."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def prove_resumable(
     max_cases: int | None = 500,
     seed: int = 0,
 ) -> Proof:
-    """Make sure that *job* ends the same however often it is killed and run again.
+    """Check that *job* has one result, however often it is stopped and run again.
 
-    It is run twice as it is, then stopped at every tick, every save and every line between them, and each time run
-    again. A kill saves nothing on the way out; an interrupt between two items does, and so does an ordinary error at a
-    line. Result and effects must be those of the first run.
-    Checkpoints go to a fresh directory for each case, whatever store and strategy the job names. What the job does
-    after its block is not stopped: the operation is done by then, and run again it begins anew.
+    The job runs twice without a stop. Then it is stopped at every tick, every save and every line between them, and run
+    again each time: by a kill, which saves nothing; by an interrupt between two items and by an ordinary error at a
+    line, which save. The result and the effects must equal those of the first run. Each case has a fresh directory for
+    checkpoints, whatever store and strategy the job names. Code after the job's block is not stopped: the operation is
+    done by then, and another run begins anew.
 
     Example:
         >>> def job():
@@ -50,29 +50,29 @@ def prove_resumable(
         []
 
     Args:
-        job: Runs the loop; may be async. Called without arguments, or, if it takes one, with a fresh directory for its
-            files; what these hold in the end are effects, too.
-        effects: What it does to the world: a list that it appends to, or a function that tells. In a list what was
-            done after the last save may come again after a kill, and what the unfinished item did after an error; all
-            else is compared as it is.
-        reset: Puts back before each case what the job changes. A list given as *effects* is cleared in any case.
-        result: Reads the result after the job; by default it is what the job returns.
-        exactly_once: Whether no effect may come again, not even one that no save knows of yet.
-        hard: Runs it in child processes, killed by SIGKILL. Needs ``os.fork``; results must pickle.
-        mid_item_errors: Whether to raise an ordinary error at every line as well. A job that catches it is not judged.
-        save_every: With which numbers of items between two saves it is tried.
-        max_cases: How many stops at most, chosen by *seed*; None for all.
+        job: A function that runs the loop; may be async. It gets no arguments, or, if it takes one, a fresh directory
+            for its files. The content of these files counts as effects.
+        effects: What the job does to the world: a list that it appends to, or a function that returns it. In a list, an
+            effect after the last save may repeat after a kill, and an effect of the unfinished item after an error.
+            Anything else must be equal.
+        reset: Undoes before each case what the job changed. A list given as *effects* is cleared in any case.
+        result: Reads the result after the job; by default the result is what the job returns.
+        exactly_once: Whether no effect may repeat, not even one after the last save.
+        hard: Run the job in child processes, and kill them with SIGKILL. Needs ``os.fork``; results must pickle.
+        mid_item_errors: Whether to raise an ordinary error at every line, too. A job that catches it is not judged.
+        save_every: The numbers of items between two saves to try.
+        max_cases: The most stops, chosen by *seed*; None for all.
 
     Raises:
-        ProofFailed: It does not; the text says where it was stopped, what differed, and what that usually means.
-        RuntimeError: The job fails when nobody stops it; the text has its error.
+        ProofFailed: The job is not resumable. The text says where it was stopped, what differs, and the usual reason.
+        RuntimeError: The job fails even when nothing stops it; the text has its error.
     """
-    __tracebackhide__ = True  # for pytest: the text says all
+    __tracebackhide__ = True  # for pytest: the text says everything
     if hard and not hasattr(os, "fork"):
         raise RuntimeError("hard=True needs os.fork, which this system does not have")
     prover = _Prover(job, effects, reset, result, exactly_once, hard)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # a kill closes no file of the job's
+        warnings.simplefilter("ignore", ResourceWarning)  # a kill does not close the files of the job
         proof = prover.prove(save_every, max_cases, mid_item_errors, seed)
     if proof.findings:
         raise ProofFailed(proof)
@@ -107,7 +107,7 @@ class _Prover:
         if not first.places:
             raise ValueError("the job opened no checkpoint, so there is nothing to prove; check that it runs the loop")
         proof.findings.extend(self._differences(first, again))
-        if not proof.findings:  # else nothing can be compared
+        if not proof.findings:  # otherwise nothing can be compared
             for case in chosen:
                 proof.findings.extend(self._try(case, runs[case.save_every]))
             proof.findings.extend(self._killed_at_each_save(first, len(first.places)))
@@ -168,7 +168,7 @@ class _Prover:
         yield from judge_effects(want, have, allowed, exactly_once=self.exactly_once)
 
     def _killed_at_each_save(self, expected: Outcome, most: int) -> Iterator[Finding]:
-        """Each run is killed at its first save, until one comes to its end."""
+        """Kill each run at its first save, until one reaches its end."""
         last = Outcome()
         with self._trial(1) as trial:
             for _ in range(most):
@@ -194,7 +194,7 @@ def _cases(save_every: int, places: list[Place], mid_item: bool) -> Iterator[_Ca
 
 
 def _chosen(cases: list[_Case], most: int | None, chance: random.Random) -> list[_Case]:
-    """All, or as many as may be: the first and the last, and others by chance, in their order."""
+    """All cases; if there are too many, the first, the last and random others, in their order."""
     if most is None or len(cases) <= most:
         return cases
     inner = chance.sample(range(1, len(cases) - 1), max(most - 2, 0))

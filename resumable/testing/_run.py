@@ -1,4 +1,4 @@
-"""Running a job once, or stopped and run again; in this process, or in children that die by SIGKILL."""
+"""Runs a job once, or stops it and runs it again: in this process, or in child processes killed by SIGKILL."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ Effects = MutableSequence[Any] | Callable[[], Any] | None
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of one run.
+    """The outcome of one run.
 
     Attributes:
-        result: What it returned, or what was read after it.
-        stopped: Where it was stopped, None if it came to its end.
-        effects: What had been done to the world when it ended, earlier runs included.
-        saved_effects: How many effects there were at its last save.
-        item_effects: How many there were when its last item began.
-        has_ended: Whether it came to its end, maybe because it caught the error that was to stop it.
+        result: What it returned, or what *result* read after it.
+        stopped: Where it was stopped; None if it reached its end.
+        effects: All effects when it ended, those of earlier runs included.
+        saved_effects: The number of effects at its last save.
+        item_effects: The number of effects when its last item began.
+        has_ended: Whether it reached its end, perhaps because it caught the error that should stop it.
     """
 
     result: Any = None
@@ -100,7 +100,7 @@ class Trial:
             has_ended = True
         except BaseException as error:
             if probe.stopped is None and not isinstance(error, Exception):
-                raise  # a real Ctrl-C, or the end of a test
+                raise  # a real Ctrl-C, or pytest ends the test
             problem = _told(error) if probe.stopped is None else ""
         return _outcome(probe, result, problem, has_ended=has_ended)
 
@@ -185,7 +185,7 @@ def _ended(returned: Any) -> Any:
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads: the child runs the job, no more
+        warnings.simplefilter("ignore", DeprecationWarning)  # about forks beside threads: the child only runs the job
         return os.fork()
 
 
@@ -197,7 +197,7 @@ def _told(error: BaseException) -> str:
 
 
 def _copied(value: Any) -> Any:
-    """What *value* is now: the job may go on changing it."""
+    """A copy of *value*, which the job may go on changing."""
     try:
         return copy.deepcopy(value)
     except Exception:
@@ -227,7 +227,7 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def fresh_directory() -> Iterator[Path]:
-    """An empty directory, in memory where there is one, gone afterwards."""
+    """An empty directory, in memory if possible; it is removed afterwards."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
     with tempfile.TemporaryDirectory(prefix="resumable-proof-", dir=memory, ignore_cleanup_errors=True) as name:
         yield Path(name).resolve()

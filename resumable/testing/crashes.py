@@ -1,4 +1,4 @@
-"""Killing each ``@resumable`` function that a test calls, and calling it again until it ends."""
+"""Stops each ``@resumable`` function that a test calls, and calls it again until it ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FURTHEST = 12
 
 
 class Crashes:
-    """Stops each call of a decorated function *times* times, in turn as a kill and as Ctrl-C, where *seed* says.
+    """Stops each call of a decorated function *times* times, by kill and Ctrl-C in turn. *seed* chooses the places.
 
     Attributes:
         told: One line for each stop.
@@ -35,13 +35,13 @@ class Crashes:
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
-        """While in the block, functions are stopped."""
+        """Within the block, functions are stopped."""
         original = ResumableFunction.__call__
 
         @functools.wraps(original)
         def call(function: ResumableFunction, *arguments: Any) -> Any:
             again = functools.partial(original, function, *arguments)
-            if self._is_busy:  # within a function that is stopped, or beside it
+            if self._is_busy:  # a call within a function that is being stopped, or beside it
                 return again()
             return self._call_async(function.name, again) if function.is_async else self._call(function.name, again)
 
@@ -76,7 +76,7 @@ class Crashes:
         left = iter(range(self._chance.randint(1, _FURTHEST)))
 
         def wants(place: Place) -> bool:
-            # However short the loop is, its end comes.
+            # Every loop, however short, has an end to stop at.
             return place.kind == "finalize" or (place.kind in _KINDS and next(left, None) is None)
 
         def stop(probe: Probe) -> NoReturn:
