@@ -216,7 +216,7 @@ def test_one_object_under_two_names_is_said() -> None:
     both = [Base(1)]
 
     assert tried(Kept(both, again=both)) == [
-        "$.state.again is the same object as $.state.items, and will come back as another one"
+        "$.state.again is the same object as $.state.items, and comes back as a separate one"
     ]
 
 

@@ -33,21 +33,21 @@ INNER = Inner()
 @pytest.mark.parametrize(
     ("state", "told"),
     [
-        ({"a": ROW, "b": ROW}, "$.state.b is the same dict as $.state.a and"),
-        ({"a": [ROW, {}, ROW]}, "$.state.a[2] is the same dict as $.state.a[0] and"),
-        ({"a": {"x y": ROW}, "b": [[ROW]]}, "$.state.b[0][0] is the same dict as $.state.a['x y'] and"),
-        (Outer(INNER, INNER), "$.state.b is the same Inner as $.state.a and"),
-        (Outer(INNER, rows=[INNER]), "$.state.rows[0] is the same Inner as $.state.a and"),
+        ({"a": ROW, "b": ROW}, "$.state.b is the same dict as $.state.a, and"),
+        ({"a": [ROW, {}, ROW]}, "$.state.a[2] is the same dict as $.state.a[0], and"),
+        ({"a": {"x y": ROW}, "b": [[ROW]]}, "$.state.b[0][0] is the same dict as $.state.a['x y'], and"),
+        (Outer(INNER, INNER), "$.state.b is the same Inner as $.state.a, and"),
+        (Outer(INNER, rows=[INNER]), "$.state.rows[0] is the same Inner as $.state.a, and"),
         ({"a": [[], [], {}, {}], "b": "text", "c": (1,), "d": (1,)}, ""),
         (Outer(), ""),
         ({"a": {f"k{n}": {"n": n} for n in range(500)} | {"x": ROW}, "b": [[n] for n in range(500)]}, ""),
         (
             {"a": {f"k{n}": {"n": n} for n in range(500)} | {"x": ROW}, "b": [[n] for n in range(500)] + [[ROW]]},
-            "$.state.b[500][0] is the same dict as $.state.a.x and",
+            "$.state.b[500][0] is the same dict as $.state.a.x, and",
         ),
         ({"a": {f"k{n}": {"n": n} for n in range(20_000)}}, ""),
-        ({"a": ROW, "b": vars(Namespace(row=ROW))}, "$.state.b.row is the same dict as $.state.a and"),
-        ({"a": {1: ROW, (1, 2): ROW}}, "$.state.a[(1, 2)] is the same dict as $.state.a[1] and"),
+        ({"a": ROW, "b": vars(Namespace(row=ROW))}, "$.state.b.row is the same dict as $.state.a, and"),
+        ({"a": {1: ROW, (1, 2): ROW}}, "$.state.a[(1, 2)] is the same dict as $.state.a[1], and"),
     ],
 )
 def test_the_first_object_that_has_two_names(state: Any, told: str) -> None:

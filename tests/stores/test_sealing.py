@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import tracemalloc
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -61,20 +61,20 @@ def saves(store: EncryptedStore, journal: bytes) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module", params=["", "zstd"], ids=["plain", "zstd"])
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[EncryptedStore, bytes]:
-    """A checkpoint with a journal of SAVES lines and that of the end; its store, and the journal."""
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Where a checkpoint lies that has a journal of SAVES lines and that of the end, and how it is compressed."""
     directory = tmp_path_factory.mktemp("made")
-    store = files(directory, request.param)
-    run(store)
-    return store, (directory / JOURNAL).read_bytes()
+    run(files(directory, request.param))
+    return directory, request.param
 
 
 @pytest.fixture
-def journal(made: tuple[EncryptedStore, bytes]) -> Iterator[tuple[EncryptedStore, Path, list[bytes]]]:
-    store, raw = made
-    path = Path(store.describe()) / JOURNAL
-    yield store, path, raw.splitlines(keepends=True)
-    path.write_bytes(raw)
+def journal(made: tuple[Path, str], tmp_path: Path) -> tuple[EncryptedStore, Path, list[bytes]]:
+    """A copy of it that a test may change: its store, and its journal as file and as lines."""
+    directory = tmp_path / "made"
+    shutil.copytree(made[0], directory)
+    path = directory / JOURNAL
+    return files(directory, made[1]), path, path.read_bytes().splitlines(keepends=True)
 
 
 Journal = tuple[EncryptedStore, Path, list[bytes]]
