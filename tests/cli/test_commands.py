@@ -32,7 +32,7 @@ with checkpointed({operation_id!r}) as cp:
             os._exit(9)
 """
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60).returncode == 9
+    assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=300).returncode == 9
 
 
 def run_and_keep(operation_id: str, reason: str = "") -> None:
@@ -137,7 +137,7 @@ def test_python_m_resumable_is_the_command_line_even_where_only_ascii_can_be_sho
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "ascii"}
 
     done = subprocess.run(
-        [sys.executable, "-m", "resumable", "list"], cwd=place, env=environment, capture_output=True, timeout=60
+        [sys.executable, "-m", "resumable", "list"], cwd=place, env=environment, capture_output=True, timeout=300
     )
 
     assert (done.returncode, done.stderr) == (0, b"")
@@ -155,7 +155,7 @@ def test_the_shell_completes_ids(place: Path) -> None:
         env=os.environ | words | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
 
     assert done.stdout.split("\n")[:2] == ["plain,shard 1", "plain,stars"]

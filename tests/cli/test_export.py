@@ -191,7 +191,7 @@ def export_in_a_shell(directory: Path, *arguments: str) -> subprocess.CompletedP
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -229,7 +229,7 @@ def test_a_reader_that_ends_early_ends_the_export(place: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
 
     command = f"{sys.executable} -m resumable export job --format csv | head -2"
-    found = subprocess.run(command, shell=True, cwd=place, env=environment, capture_output=True, text=True, timeout=60)
+    found = subprocess.run(command, shell=True, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
 
     assert (found.stdout, found.stderr) == ("number\n0\n", "")
 

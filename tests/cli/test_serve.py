@@ -42,7 +42,7 @@ class Served:
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
     def ask(self, method: str, path: str, body: str | None = None, **headers: str) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         told = {"Cookie": f"resumable_token_{self.port}={self.site.token}"} | {
             n.replace("_", "-"): v for n, v in headers.items()
         }

@@ -32,7 +32,7 @@ with checkpointed("stars") as cp:
 """
     Path("job.py").write_text(code)
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    assert subprocess.run([sys.executable, "job.py"], env=environment, timeout=60, capture_output=True).returncode == 1
+    assert subprocess.run([sys.executable, "job.py"], env=environment, timeout=300, capture_output=True).returncode == 1
 
     shown = resumable("show", "stars").stdout
 

@@ -287,7 +287,7 @@ def test_a_signal_is_passed_on_and_ends_it_with_75(tmp_path: Path) -> None:
     while not (tmp_path / "here").exists() and time.monotonic() < until:
         time.sleep(0.01)
     child.send_signal(signal.SIGTERM)
-    _, errors = child.communicate(timeout=60)
+    _, errors = child.communicate(timeout=300)
 
     assert child.returncode == 75, errors
     assert "resumable run: stopped by SIGTERM" in errors
@@ -309,7 +309,7 @@ def test_a_job_whose_supervisor_is_killed_saves_and_ends(tmp_path: Path) -> None
     while not (tmp_path / "here").exists() and time.monotonic() < until:
         time.sleep(0.01)
     child.kill()
-    _, errors = child.communicate(timeout=60)  # the job holds stderr open until it ends
+    _, errors = child.communicate(timeout=300)  # the job holds stderr open until it ends
 
     assert b"Saved; nothing is lost" in errors
 
@@ -331,7 +331,7 @@ def test_under_nohup_the_end_of_the_terminal_is_not_heard(tmp_path: Path) -> Non
     while not (tmp_path / "here").exists() and time.monotonic() < until:
         time.sleep(0.01)
     child.send_signal(signal.SIGHUP)
-    told, _ = child.communicate(timeout=60)
+    told, _ = child.communicate(timeout=300)
 
     assert child.returncode == 0, told
     assert "stopped" not in told

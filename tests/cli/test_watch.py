@@ -30,7 +30,7 @@ def test_watch_prints_a_line_at_each_change_until_the_job_has_ended(job: subproc
         assert watching.stdout is not None
         first = watching.stdout.readline()
         job.terminate()
-        rest = watching.communicate(timeout=60)[0]
+        rest = watching.communicate(timeout=300)[0]
 
     assert first.startswith("job  running  ")
     assert "job  stopped" in rest.splitlines()[-1]
@@ -72,7 +72,7 @@ def test_servers_that_are_gone_cost_as_long_as_one_and_are_named(home: Path, mon
     for place in gone:
         places.note_place(places.directory() or home, place)
 
-    at_once, look = threading.Barrier(len(gone), timeout=60), live._look
+    at_once, look = threading.Barrier(len(gone), timeout=300), live._look
 
     def look_together(place: str, found: Any) -> None:
         if place in gone:

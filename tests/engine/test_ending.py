@@ -193,7 +193,7 @@ def test_an_error_that_ends_the_program_shows_the_users_frames_and_says_each_thi
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
 
     assert done.returncode == 1

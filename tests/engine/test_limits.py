@@ -344,7 +344,7 @@ def test_what_is_no_amount_is_refused_and_not_counted(manager: CheckpointManager
 def exit_code(path: Path, body: str) -> tuple[int | None, str]:
     program = f"import time\nfrom resumable import *\n{body}"
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=path, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", program], cwd=path, capture_output=True, text=True, check=False, timeout=300
     )
     return done.returncode, done.stderr
 

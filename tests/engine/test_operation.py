@@ -252,7 +252,7 @@ def test_a_thread_that_outlives_the_main_one_saves_on(tmp_path: Path) -> None:
 
         threading.Thread(target=work).start()
     """
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=300)
 
     assert done.returncode == 0
     assert [line for line in done.stderr.splitlines() if "in a thread other than the main one" not in line] == []

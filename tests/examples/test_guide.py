@@ -57,7 +57,7 @@ def killed(page: str, call: str) -> None:
     """A process makes *call* in *page*, and dies in its fourth sleep."""
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", KILL, f"examples.guide.{page}", call]
-    assert subprocess.run(command, env=environ, capture_output=True, timeout=60).returncode == 9
+    assert subprocess.run(command, env=environ, capture_output=True, timeout=300).returncode == 9
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -108,7 +108,7 @@ def test_training_ends_bit_by_bit_as_if_nobody_had_stopped_it(here: Path, monkey
     while kills < 20 or ends == 0:
         seconds = chance.uniform(0.02, 0.5) if kills < 20 else 60
         command = [sys.executable, "-c", AT_RANDOM, f"{seconds}"]
-        done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, timeout=90)
+        done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, timeout=300)
         if done.returncode == 0:
             ends += 1
             assert done.stdout.decode().strip() == f"{losses}"

@@ -37,7 +37,7 @@ def killed(page: str, call: str, *, at: int, of: str = "sleep") -> None:
     """A process makes *call* in *page*, and is killed when it calls *of* for that time."""
     command = [sys.executable, "-c", KILL, page, call, of, str(at)]
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environ, capture_output=True, timeout=100, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, timeout=300, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 

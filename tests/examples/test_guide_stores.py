@@ -47,6 +47,6 @@ def test_a_job_in_pods_goes_on_in_the_next_pod(tmp_path: Path, monkeypatch: pyte
     root = Path(__file__).parents[2]
     command = [sys.executable, "-m", "examples.guide.kubernetes_job"]
     environ = os.environ | {"PYTHONPATH": str(root)}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=300)
 
     assert done.stdout == f"{kubernetes_job.main()}\n" == f"{sum(number * number for number in range(60))}\n"

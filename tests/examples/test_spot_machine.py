@@ -52,7 +52,7 @@ def test_the_next_machine_goes_on(metadata: HTTPServer, tmp_path: Path, monkeypa
     command = [sys.executable, "-c", KILL, "examples.guide.spot_machine", f"main({address!r}, 60)"]
     metadata.takes_it = False  # type: ignore[attr-defined]
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
-    assert subprocess.run(command, env=environ, capture_output=True, timeout=60).returncode == 9
+    assert subprocess.run(command, env=environ, capture_output=True, timeout=300).returncode == 9
     metadata.takes_it = True  # type: ignore[attr-defined]
     with pytest.raises(SystemExit) as stopped:
         spot_machine.main(address, 0.01)

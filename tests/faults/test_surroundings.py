@@ -153,7 +153,7 @@ def test_a_read_only_file_system_is_told_at_the_start(tmp_path: Path, figure: Fi
     command = ["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", sys.executable, "-B", "-c"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(
-        [*command, READ_ONLY, str(tmp_path)], capture_output=True, text=True, env=environment, timeout=60
+        [*command, READ_ONLY, str(tmp_path)], capture_output=True, text=True, env=environment, timeout=300
     )
     if "mount:" in done.stderr:
         pytest.skip(f"may not mount here: {done.stderr}")

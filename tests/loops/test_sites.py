@@ -355,7 +355,7 @@ def test_inner_loops_of_items_that_are_done_are_not_kept(manager: CheckpointMana
 
 def test_loops_at_one_place_in_several_threads_need_names(manager: CheckpointManager) -> None:
     refused: list[str] = []
-    both = threading.Barrier(2, timeout=60)
+    both = threading.Barrier(2, timeout=300)
 
     def work(name: str | None) -> None:
         try:
@@ -386,7 +386,7 @@ def test_threads_that_make_a_loop_at_the_same_moment_are_refused_as_well(manager
     try:
         for _ in range(20):
             refused: list[str] = []
-            both = threading.Barrier(2, timeout=60)
+            both = threading.Barrier(2, timeout=300)
 
             def work(both: threading.Barrier = both, refused: list[str] = refused) -> None:
                 try:

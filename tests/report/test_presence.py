@@ -148,7 +148,7 @@ with checkpointed("job", every(items=1), store="ck") as cp:
             os._exit(len([t for t in threading.enumerate() if t.name == "resumable-presence"]))
     print(os.waitstatus_to_exitcode(os.wait()[1]))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
 
 

@@ -88,6 +88,6 @@ say_at_exit("outer", "outer: stopped\\n  look: ...")
 unsay("gone")
 print("the program's last line")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)
 
     assert done.stderr == "inner: stopped\nouter: stopped\n  look: ...\n"

@@ -89,7 +89,7 @@ plain() if way == "threads" else asyncio.run(tasks())
 def test_after_kills_and_errors_all_is_there_once(way: str, seed: int, tmp_path: Path) -> None:
     def run(number: int, which: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", PROGRAM, way, str(number), which]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
 
     for number in range(4):
         killed = run(10 * seed + number, "killed")

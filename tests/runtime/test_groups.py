@@ -41,7 +41,7 @@ def test_the_groups_of_a_killed_process_end_and_no_others() -> None:
     """The shell's own children, too: they are in its group."""
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     killed = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=environment, stdout=subprocess.PIPE, text=True, timeout=60
+        [sys.executable, "-c", PROGRAM], env=environment, stdout=subprocess.PIPE, text=True, timeout=300
     )
     first, left, last = map(int, killed.stdout.split())
     try:

@@ -93,7 +93,7 @@ def _connects_to_postgres(port: int) -> bool:
     import psycopg
 
     with contextlib.suppress(psycopg.Error):
-        psycopg.connect(_url("postgresql", port, "postgres"), connect_timeout=2).close()
+        psycopg.connect(_url("postgresql", port, "postgres"), connect_timeout=10).close()
         return True
     return False
 
@@ -103,7 +103,7 @@ def _connects_to_mariadb(port: int) -> bool:
 
     with contextlib.suppress(pymysql.Error):
         to = {"host": "127.0.0.1", "port": port, "user": USER, "password": PASSWORD, "database": DATABASE}
-        pymysql.connect(**to, connect_timeout=2).close()
+        pymysql.connect(**to, connect_timeout=10).close()
         return True
     return False
 

@@ -132,7 +132,7 @@ class ServerProcess:
             The exit code and what it wrote to stderr.
         """
         self.process.send_signal(number)
-        _, errors = self.process.communicate(timeout=30)
+        _, errors = self.process.communicate(timeout=300)
         return self.process.returncode, errors
 
     def __enter__(self) -> ServerProcess:

@@ -157,7 +157,7 @@ def test_after_the_grace_the_rest_is_let_go(store: MemoryStore) -> None:
 
 def let_all_end(pool: ThreadPoolExecutor, workers: int) -> None:
     """Wait until all that was given to *pool* has ended, and its end is known."""
-    all_here = threading.Barrier(workers + 1, timeout=60)
+    all_here = threading.Barrier(workers + 1, timeout=300)
     for _ in range(workers):
         pool.submit(all_here.wait)
     all_here.wait()

@@ -341,7 +341,7 @@ def test_a_retry_saves_nothing_while_the_body_is_half_way(store: MemoryStore) ->
         saves = cp._operation.session.saves
         cp.state["half"] = True
         may_fail.set()
-        assert asked.hooks.acquire(timeout=20)
+        assert asked.hooks.acquire(timeout=300)
         asked.hooks.release()
         assert cp._operation.session.saves == saves
         cp.state["whole"] = True
