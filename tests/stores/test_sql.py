@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,11 @@ def connections_ended(server: str, url: str) -> int:
             ended = len(connection.exec_driver_sql(query).all())
         else:
             mine = "SELECT id FROM information_schema.processlist WHERE id <> connection_id()"
-            ids = [one for (one,) in connection.exec_driver_sql(mine)]
-            for one in ids:
-                connection.exec_driver_sql(f"KILL {one}")
-            ended = len(ids)
+            ended = 0
+            for one in [one for (one,) in connection.exec_driver_sql(mine)]:
+                with contextlib.suppress(sa.exc.DBAPIError):  # it has just ended by itself
+                    connection.exec_driver_sql(f"KILL {one}")
+                    ended += 1
     engine.dispose()
     return ended
 
