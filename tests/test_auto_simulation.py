@@ -82,6 +82,7 @@ def test_over_the_whole_range_saving_never_takes_more_than_its_share(between: fl
     assert outcome.charged <= 0.01 * outcome.total + outcome.largest
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     between=st.floats(1.5, 6).map(lambda x: 10**x),

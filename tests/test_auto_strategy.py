@@ -232,6 +232,7 @@ def test_it_joins_with_other_strategies() -> None:
 # -- the plan ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(
     eps=st.floats(0.001, 0.9),
     longest=st.floats(0, 1000),
@@ -303,6 +304,7 @@ def test_work_is_counted_as_active_as_at_risk_and_by_the_item() -> None:
     assert costs.item_seconds == pytest.approx(0.8 * 2 + 0.2 * 4)
 
 
+@pytest.mark.slow
 @given(st.floats(0.001, 100), st.floats(0.001, 100), st.integers(1, 50))
 def test_many_items_at_once_weigh_as_much_as_one_by_one(known: float, each: float, items: int) -> None:
     """The loop asks only now and then."""

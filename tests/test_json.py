@@ -36,6 +36,7 @@ def test_the_first_check_finds_it_anywhere() -> None:
         Checker().check(state, "$.state")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -121,6 +122,7 @@ def test_what_is_surely_plain(value: Any, expected: bool) -> None:
     assert is_plain(value) is expected
 
 
+@pytest.mark.slow
 def test_is_good_says_what_a_close_look_does() -> None:
     """One value as it is assigned: never good where the close look refuses or warns, and sure of nearly all others."""
     chance, sure = random.Random(1), 0

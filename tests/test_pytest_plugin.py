@@ -65,6 +65,7 @@ def pytester_source(tests: str) -> str:
     return "\n".join(line.removeprefix("    ") for line in (LOOPS + tests).splitlines())
 
 
+@pytest.mark.slow
 def test_the_fixture_proves_a_right_job(pytester: pytest.Pytester) -> None:
     tests = """
     def test_it(prove_resumable):
@@ -92,6 +93,7 @@ def test_the_failure_of_a_wrong_job_reads_well(pytester: pytest.Pytester) -> Non
     assert "_prove.py" not in result.stdout.str()
 
 
+@pytest.mark.slow
 def test_right_functions_survive_being_stopped(pytester: pytest.Pytester) -> None:
     tests = """
     import asyncio
@@ -135,6 +137,7 @@ def test_a_wrong_function_fails_and_the_report_says_where_it_was_stopped(pyteste
     )
 
 
+@pytest.mark.slow
 def test_a_short_loop_is_stopped_as_often(pytester: pytest.Pytester) -> None:
     tests = """
     @resumable
@@ -164,6 +167,7 @@ def test_the_stops_of_all_processes_are_counted(pytester: pytest.Pytester) -> No
     result.stdout.fnmatch_lines(["resumable: 1 functions were stopped, 8 times in all"])
 
 
+@pytest.mark.slow
 def test_errors_of_its_own_pass_through(pytester: pytest.Pytester) -> None:
     tests = """
     def test_it():

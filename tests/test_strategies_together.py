@@ -168,6 +168,7 @@ contexts = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(any_strategy, contexts, small, small)
 def test_within_its_plan_a_strategy_that_was_not_due_stays_so(
     strategy: SaveStrategy, context: CheckpointContext, seconds: int, items: int

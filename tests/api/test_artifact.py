@@ -190,6 +190,7 @@ def test_a_run_that_does_not_touch_it_keeps_it(store: CheckpointStore) -> None:
 # -- who writes -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_a_worker_of_a_map_writes_belongs_to_its_item(store: CheckpointStore) -> None:
     with leaving(StopError), checkpointed("job", NEVER, store=store) as cp:
 
@@ -207,6 +208,7 @@ def test_what_a_worker_of_a_map_writes_belongs_to_its_item(store: CheckpointStor
         assert all(text_of(cp, f"part {number}") == f"{number}" for number in counted)
 
 
+@pytest.mark.slow
 def test_threads_may_write_at_once(tmp_path: Path) -> None:
     options: dict[str, Any] = {"store": tmp_path, "auto_cleanup": False}
     with checkpointed("job", every(items=3), **options) as cp, ThreadPoolExecutor(4) as pool:

@@ -371,6 +371,7 @@ def test_semantics_10_loading_executes_nothing(tmp_path: Path) -> None:
 # -- semantics 11: ids ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(ids=st.sets(st.text(min_size=1, max_size=300), min_size=2, max_size=4))
 @settings(max_examples=40, deadline=None)
 def test_semantics_11_any_text_is_an_id_and_no_two_share_a_checkpoint(

@@ -186,6 +186,7 @@ def test_methods_pickle(owner: Any, name: str) -> None:
     assert again(*arguments) == getattr(owner, name)(*arguments)
 
 
+@pytest.mark.slow
 def test_it_runs_in_a_process_pool() -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         assert pool.submit(documented, 21).result() == 42
@@ -211,6 +212,7 @@ def test_cloudpickle_ships_a_local_one_decorated() -> None:
     assert again(2) == ["local_2", "local_1", "local_0"]
 
 
+@pytest.mark.slow
 def test_cloudpickle_ships_those_of_main_decorated(tmp_path: Path) -> None:
     script = """
         import sys, cloudpickle

@@ -52,6 +52,7 @@ def run(path: Path, secret: str, *words: str, **environment: str) -> subprocess.
     return subprocess.run(command, capture_output=True, text=True, cwd=path, env=env, check=False)
 
 
+@pytest.mark.slow
 def test_a_secret_is_in_no_file_log_or_message(tmp_path: Path) -> None:
     (tmp_path / "job.py").write_text(PROGRAM)
 

@@ -43,6 +43,7 @@ def run_and_keep(operation_id: str, reason: str = "") -> None:
 # -- list
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("leave", "state"),
     [
@@ -132,6 +133,7 @@ def test_a_damaged_checkpoint_is_a_row_and_can_be_removed(content: bytes) -> Non
 # -- what is printed
 
 
+@pytest.mark.slow
 def test_python_m_resumable_is_the_command_line_even_where_only_ascii_can_be_shown(place: Path) -> None:
     run("stars-é", OSError())
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "ascii"}
@@ -144,6 +146,7 @@ def test_python_m_resumable_is_the_command_line_even_where_only_ascii_can_be_sho
     assert done.stdout.splitlines()[1].split()[:3] == [b"stars-\\xe9", b"x", b"failed"]
 
 
+@pytest.mark.slow
 def test_the_shell_completes_ids(place: Path) -> None:
     run("stars", OSError())
     run("shard 1", OSError())

@@ -96,6 +96,7 @@ def test_all_commands_work_on_a_database(url: str) -> None:
     assert told("list", "--store", url)["checkpoints"] == []
 
 
+@pytest.mark.slow
 def test_an_owner_that_was_killed_is_not_listed_as_running(url: str) -> None:
     killed = """
 import os, signal, sys

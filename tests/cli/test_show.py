@@ -20,6 +20,7 @@ from tests.support.running import REPOSITORY
 pytestmark = pytest.mark.usefixtures("place")
 
 
+@pytest.mark.slow
 def test_show_tells_the_exception_that_ended_the_last_run_and_its_place_in_the_program() -> None:
     code = """
 from resumable import checkpointed

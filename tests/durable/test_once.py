@@ -423,6 +423,7 @@ def test_a_manager_keeps_what_is_known() -> None:
         assert cp.once("mail", raises(AssertionError())) == {"sent": 1}
 
 
+@pytest.mark.slow
 def test_show_tells_of_effects() -> None:
     with suppress(Died), opened() as cp:
         cp.once("mail 1", Post())

@@ -256,6 +256,7 @@ def test_another_run_may_spell_it_differently(before: str, now: str, here: Path)
     assert rows.read_text() == "first\nsecond\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("now", SPELLINGS[1:])
 def test_so_it_may_after_a_kill(now: str, here: Path) -> None:
     killed()
@@ -273,6 +274,7 @@ def test_the_absolute_path_is_found_from_another_directory(here: Path, monkeypat
     assert (here / "rows.txt").read_text() == "first\nsecond\n"
 
 
+@pytest.mark.slow
 def test_a_directory_may_be_moved_together_with_its_checkpoint(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "old").mkdir()
     monkeypatch.chdir(here / "old")

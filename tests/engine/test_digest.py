@@ -97,6 +97,7 @@ def save_a_bad_value(directory: Path) -> None:
         cp.save()
 
 
+@pytest.mark.slow
 def test_a_value_that_cannot_be_saved_ends_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resumable._engine.document.BESIDE_FROM", 10_000)
     with pytest.raises(StateEncodeError, match=r"\.m\.last\.n.*not valid Unicode"):

@@ -56,6 +56,7 @@ def test_a_large_state_that_json_cannot_hold_replaces_nothing(tmp_path: Path, wr
     assert restored(tmp_path)["n"] == 3
 
 
+@pytest.mark.slow
 def test_a_name_that_json_would_change_is_refused_in_a_large_state(tmp_path: Path) -> None:
     state: dict[Any, Any] = {"files": large(), 7: "seven"}
     with pytest.raises(StateEncodeError, match="7 is not a string"):

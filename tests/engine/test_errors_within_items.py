@@ -90,6 +90,7 @@ def run(loop: Callable[..., Iterator[int]], fails_at: int | None, error: type[Ba
         written.check(ITEMS)
 
 
+@pytest.mark.slow
 @both_ways
 @pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
 @pytest.mark.parametrize("loop", [plain, by_key, generated, mapped, nested])

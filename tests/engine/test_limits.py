@@ -380,6 +380,7 @@ def test_exit_code_75_says_run_again(tmp_path: Path, options: str, item: str, sa
     assert says in shown
 
 
+@pytest.mark.slow
 def test_other_errors_keep_their_exit_code(tmp_path: Path) -> None:
     body = (
         "try:\n  with checkpointed('a', on_exhausted='raise') as cp:\n    for _ in cp.remaining(range(9)):\n"

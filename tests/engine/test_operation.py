@@ -237,6 +237,7 @@ def _done(loops: dict[str, dict[str, Any]]) -> int:
     return int(place["position"]) if place["by"] == "position" else len(place["keys"])
 
 
+@pytest.mark.slow
 def test_a_thread_that_outlives_the_main_one_saves_on(tmp_path: Path) -> None:
     """Then Python starts no threads any more."""
     program = """if True:

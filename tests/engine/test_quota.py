@@ -284,6 +284,7 @@ def test_a_callables_answer_is_followed(
     assert (clock.now() - began >= 60) is waits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "times"), [(None, 2), ("wait", 2)], ids=str)
 def test_a_callable_is_asked_once_for_each_quota_and_window(
     answer: str | None, times: int, manager: CheckpointManager, clock: ManualClock

@@ -142,6 +142,7 @@ async def test_an_amap_waits_though_answers_that_were_out_come_in() -> None:
 # -- accounts
 
 
+@pytest.mark.slow
 def test_a_loop_waits_once_all_accounts_are_empty(cp: Checkpoint, clock: ManualClock) -> None:
     cp.observe(Answer(clock, 0), account="A")
     cp.observe(Answer(clock, 5), account="B")
@@ -184,6 +185,7 @@ def test_where_none_has_any_left_the_first_is_waited_for(cp: Checkpoint, clock: 
 # -- hosts
 
 
+@pytest.mark.slow
 def test_a_host_that_the_program_asks_for_is_waited_for_there_only(cp: Checkpoint, clock: ManualClock) -> None:
     cp.observe(Answer(clock, 0, SLOW))
     cp.wait_for(host=FAST)
@@ -194,6 +196,7 @@ def test_a_host_that_the_program_asks_for_is_waited_for_there_only(cp: Checkpoin
     assert clock.now() > 1000 + 3500
 
 
+@pytest.mark.slow
 def test_a_named_host_does_not_stop_the_work_for_another(cp: Checkpoint, clock: ManualClock) -> None:
     cp.wait_for(host=SLOW)
     cp.observe(Answer(clock, 0, SLOW))

@@ -68,6 +68,7 @@ def test_a_page_is_short_and_says_how_to_run_it(page: str) -> None:
     assert f"examples.guide.{page}" in text or f"examples/guide/{page}.py" in text
 
 
+@pytest.mark.slow
 def test_start_over() -> None:
     killed("start_over", "main()")
     assert start_over.main(fresh=True) == 20
@@ -76,6 +77,7 @@ def test_start_over() -> None:
     assert start_over.main() in range(17, 21)  # what was saved is left out
 
 
+@pytest.mark.slow
 def test_nested_loops() -> None:
     killed("nested_loops", "main()")
 
@@ -143,6 +145,7 @@ def test_rate_limits(tmp_path: Path) -> None:
     assert sizes == {"a": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_killed", [False, True])
 def test_output_files(is_killed: bool, here: Path) -> None:
     if is_killed:

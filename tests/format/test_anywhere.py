@@ -187,6 +187,7 @@ def damage(tmp_path: Path, statement: str) -> None:
 LAST = "(SELECT max(seq) FROM resumable_segments)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statement", "left"),
     [

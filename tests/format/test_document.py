@@ -65,6 +65,7 @@ def test_what_passes_the_check_comes_back_exactly(value: Any) -> None:
     assert same(decode(encode(value)), value)
 
 
+@pytest.mark.slow
 @given(st.recursive(plain_json | st.from_type(object), lambda inner: st.lists(inner) | st.tuples(inner)))
 @settings(deadline=None)
 def test_what_does_not_come_back_exactly_is_refused_or_warned_of(value: Any) -> None:

@@ -434,6 +434,7 @@ frames = st.builds(lambda body: b"%d %08x %b\n" % (len(body), zlib.crc32(body), 
 lines = st.sampled_from([line for one in FORMATS.values() for line in one.lines])
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=40) | frames | lines | st.just(b"\0" * 20), max_size=6).map(b"".join))
 @example(b"9" * 5000 + b" 00000000 {}\n")

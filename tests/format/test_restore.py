@@ -122,6 +122,7 @@ def test_every_bit_of_a_snapshot_with_a_journal(
 # -- lengths ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_snapshot_cut_at_any_byte(small: bytes, figure: Figure) -> None:
     good = content_of(small)
     for size in range(len(small)):
@@ -287,6 +288,7 @@ def chained(saves: list[dict[str, Any]], begin: _journal.Position) -> bytes:
     return raw
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=2000 if WHOLE else 300)
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_any_bytes(snapshot: bytes, journal: bytes) -> None:

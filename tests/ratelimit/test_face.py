@@ -18,6 +18,7 @@ def loaded_by(statement: str) -> set[str]:
     return {name.rpartition(".")[2] for name in found.stdout.split()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statement", "modules"),
     [

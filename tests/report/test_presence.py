@@ -131,6 +131,7 @@ def test_a_run_that_is_soon_over_starts_no_thread(monkeypatch: pytest.MonkeyPatc
     assert places.places() == [str(Path("ck").absolute())]
 
 
+@pytest.mark.slow
 def test_a_forked_child_tells_nothing(home: Path) -> None:
     if not hasattr(os, "fork"):
         pytest.skip("needs fork")

@@ -78,6 +78,7 @@ def test_damage_is_told_and_the_last_good_save_gone_back_to(tmp_path: Path) -> N
     assert len(before) >= 40
 
 
+@pytest.mark.slow
 @given(st.lists(st.binary(max_size=300), max_size=5), st.integers(0, 2000))
 def test_frames_are_read_back_and_what_is_cut_is_no_error(parts: list[bytes], cut: int) -> None:
     raw = b"".join(map(frame, parts))

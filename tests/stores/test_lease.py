@@ -43,6 +43,7 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 # -- who has it -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whether it is that process")
 def test_a_killed_owner_of_this_machine_is_replaced_at_once(url: str) -> None:
     url += "?lease=600"

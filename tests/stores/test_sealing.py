@@ -89,6 +89,7 @@ def test_a_save_in_a_directory_costs_what_has_changed(journal: Journal) -> None:
     assert state(store) == SAVES
 
 
+@pytest.mark.slow
 def test_a_journal_cut_off_anywhere_is_as_good_as_its_whole_lines(journal: Journal) -> None:
     store, path, lines = journal
     raw = b"".join(lines)

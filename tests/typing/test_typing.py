@@ -40,6 +40,7 @@ def test_mypy_sees_the_arguments_without_the_checkpoint(tmp_path: Path) -> None:
     assert checked(command, ROOT) == {file: mistakes(file) for file in FILES}
 
 
+@pytest.mark.slow
 def test_pyright_sees_the_same() -> None:
     pyright = shutil.which("pyright", path=f"{Path(sys.executable).parent}:{sys.prefix}/bin")
     if pyright is None:

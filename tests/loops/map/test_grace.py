@@ -228,6 +228,7 @@ def test_a_loop_within_a_call_is_under_way_too(store: MemoryStore) -> None:
     assert sorted(seen) == [(item, part) for item in range(ITEMS) for part in range(5)]
 
 
+@pytest.mark.slow
 def test_an_error_waits_until_the_body_has_what_has_ended(store: MemoryStore) -> None:
     def work(item: int) -> int:
         if item == 2:

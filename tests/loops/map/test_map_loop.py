@@ -48,6 +48,7 @@ SOURCES: dict[str, Callable[[int], Any]] = {
 sources = pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
 
 
+@pytest.mark.slow
 @sources
 @given(st.lists(st.sets(st.integers(0, 29)), max_size=4), st.data())
 def test_every_item_is_handed_out_until_it_is_done_and_never_after(

@@ -373,6 +373,7 @@ def test_after_the_last_attempt_the_last_error_is_told(store: MemoryStore) -> No
 # -- workers that die
 
 
+@pytest.mark.slow
 def test_poison_is_given_up_and_innocents_are_not(store: MemoryStore) -> None:
     poison = (20, 21, 70)
     with opened(store, NEVER) as cp:
