@@ -12,6 +12,7 @@ from .._errors import InputChangedError
 from .._text import command_for
 from . import place, program
 from .sites import Level, Site
+from .view import LoopView
 
 _log = logging.getLogger("resumable")
 _ALIKE = 0.5
@@ -103,6 +104,52 @@ def moved_from(
     raise _doubt(operation_id, where, gone, rivals)
 
 
+def check_nesting(
+    views: Sequence[LoopView], level: Level, where: str, frame: FrameType, outside: place.Stack, *, operation_id: str
+) -> None:
+    """Check that the new loop at *where* is none that was left at another depth: now a loop is around it, or none.
+
+    Args:
+        views: The loops of earlier runs.
+        level: Where the new loop is.
+        frame: The frame that makes it.
+        outside: The stack when the checkpoint was opened.
+
+    Raises:
+        InputChangedError: It may be one.
+    """
+    whole = ""
+    for view in views:
+        saved = view.identity.place
+        if saved is None or view.identity.within == level.within or not is_lost_with_outer(view):
+            continue
+        is_like = place.likeness(saved, where) >= _ALIKE and not program.is_in_program(saved, frame, outside)
+        whole = whole or _from_block(where, level.outer)
+        if is_like or _from_block(saved, view.outer) == whole:
+            raise _doubt_depth(operation_id, where, view)
+
+
+def _from_block(where: str, outer: LoopView | None) -> str:
+    """The calls to the loop at *where* from the checkpoint's block on, through those to the loops around it."""
+    while outer is not None:
+        around = outer.identity.place or ""
+        if where.partition(":")[0] == place.function_of(around) and place.BETWEEN in around:
+            where = f"{around.rpartition(place.BETWEEN)[0]}{place.BETWEEN}{where}"
+        outer = outer.outer
+    return where
+
+
+def is_lost_with_outer(view: LoopView) -> bool:
+    """Whether *view* is a loop of an earlier run with done items, and this run has made none of the loops around it.
+
+    If one of those has done items, it stands for *view*.
+    """
+    if view.is_dropped or view.is_gone or not view.is_unmet:
+        return False
+    around = view.outer.line() if view.outer is not None else ()
+    return not any(one.was_met or one.is_unmet for one in around)
+
+
 def _others(level: Level, where: str, frame: FrameType, outside: place.Stack) -> _Others:
     keys = [site.key for site in level.sites.values()]
     known = frozenset(call for key in (where, *keys) for call in place.calls_of(key))
@@ -148,6 +195,20 @@ def _told(site: Site, where: str) -> Site:
 
 def _shown(site: Site) -> str:
     return site.key if site.is_named else place.shown(site.key)
+
+
+def _doubt_depth(operation_id: str, where: str, view: LoopView) -> InputChangedError:
+    depth = "was inside of another loop" if view.outer is not None else "had no loop around it"
+    return InputChangedError(
+        operation_id,
+        [f"the loop {place.shown(where)} is new", f"{view.told()}, {depth}"],
+        [
+            "put the lines back as they were",
+            "if it is another loop, begin it anew:  name= with a name of your own",
+            f"start over:  {command_for('rm', operation_id)}",
+        ],
+        f"the program of {operation_id!r} was edited, so it is not known which loop is which.",
+    )
 
 
 def _doubt(operation_id: str, where: str, gone: Sequence[Site], rivals: Sequence[str] = ()) -> InputChangedError:

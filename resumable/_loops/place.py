@@ -82,16 +82,17 @@ class FunctionCalls:
         self.calls = frozenset(self._of_span.values())
         self.names = frozenset(name for one in instructions if inside(one.offset) for name in _names(one, code))
         makers = [span for one in instructions if _makes_loop(one) and (span := _span(one))]
-        self.loops = self._innermost((one[:2], one[2:]) for one in makers)
+        self.loops = self._innermost(makers)
+        self._parts = [(name, span) for one in instructions if (span := _span(one)) for name in _names(one, code)]
 
-    def _innermost(self, parts: Iterable[tuple[Point, Point]]) -> frozenset[str]:
+    def _innermost(self, parts: Iterable[Span]) -> frozenset[str]:
         """The innermost call around each part of the text."""
-        around = [[span for span in self._of_span if span[:2] <= at and end <= span[2:]] for at, end in parts]
+        around = [[span for span in self._of_span if span[:2] <= at[:2] and at[2:] <= span[2:]] for at in parts]
         return frozenset(self._of_span[max(spans, key=_inwards)] for spans in around if spans)
 
     def leading_to(self, name: str) -> frozenset[str]:
         """The calls of the function *name*."""
-        return self._innermost((at, at) for at, one in zip(self._starts, self._named, strict=True) if one == name)
+        return self._innermost(span for one, span in self._parts if one == name)
 
     def at(self, offset: int) -> str:
         """The call at a bytecode *offset*. Properties and operators, which are not calls, have no number."""

@@ -13,7 +13,7 @@ from .._runtime.interpreter import is_alive, running_here, stack
 from . import place
 from .anew import SmallLoops
 from .by_position import ItemKey
-from .edited import moved_from
+from .edited import check_nesting, is_lost_with_outer, moved_from
 from .failed import Around as FailedAround
 from .failed import Failed
 from .levels import Levels
@@ -83,7 +83,8 @@ class LoopRegistry:
         self._has_inner = False
         for name, form in saved.items():
             self.views[name] = self._read(name, form)
-        for view in self.views.values():
+        self._of_earlier = [*self.views.values()]
+        for view in self._of_earlier:
             self._put(view)
 
     def _read(self, name: str, form: Mapping[str, Any]) -> LoopView:
@@ -249,6 +250,8 @@ class LoopRegistry:
                 is_only_saved=is_only_saved,
                 operation_id=self._operation_id,
             )
+        if site is None and name is None:
+            check_nesting(self._of_earlier, level, where, frame, self._outside, operation_id=self._operation_id)
         self._forget_unused(level)
         return level.site(key) if site is None else level.take(site, key)
 
@@ -342,7 +345,8 @@ class LoopRegistry:
         """Unfinished loops of an earlier run that this run has not made, each with its progress, for people."""
         unmet = [view for view in self.views.values() if not view.is_dropped and view.is_unmet]
         compacted = [told for site in self._levels.root.sites.values() if (told := site.told_of_unmet())]
-        return [*self._levels.lost, *compacted, *(view.told() for view in unmet if view.outer is None or view.is_gone)]
+        lost = [view for view in unmet if view.outer is None or view.is_gone or is_lost_with_outer(view)]
+        return [*self._levels.lost, *compacted, *(view.told() for view in lost)]
 
     # -- retries
 

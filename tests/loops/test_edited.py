@@ -24,6 +24,17 @@ HEAD = "def work(cp, do, urls, pages):\n    "
 LOOP = "for u in cp.remaining({}):\n        do(u)\n    "
 BEFORE = HEAD + LOOP.format("urls")
 TWO = BEFORE + LOOP.format("pages")
+WRAPPED = HEAD + "for part in cp.remaining(['all']):\n        for u in cp.remaining(urls):\n            do(u)\n"
+IN_CLASS = """
+class Job:
+    def __init__(self, cp, do):
+        self.cp, self.do = cp, do
+    def run(self, urls):
+        for u in self.cp.remaining(urls):
+            self.do(u)
+def work(cp, do, urls, pages):
+    Job(cp, do).run(urls)
+"""
 
 
 def run_text(manager: CheckpointManager, text: str, stop: str = "", pages: str = "wxyz") -> str:
@@ -51,6 +62,7 @@ def run_text(manager: CheckpointManager, text: str, stop: str = "", pages: str =
         pytest.param(HEAD + LOOP.format("sorted(urls)"), id="the line is edited"),
         pytest.param(HEAD + LOOP.format("list('abcd'), fingerprint='full'"), id="nothing is left of the line"),
         pytest.param(BEFORE.replace("work", "job"), id="the function has another name"),
+        pytest.param(IN_CLASS, id="in a method"),
         pytest.param(HEAD + LOOP.format("urls, name='all'"), id="it is given a name"),
         pytest.param(BEFORE.replace("    for", "    if urls:\n     for").replace("do(u)", " do(u)"), id="deeper"),
     ],
@@ -88,6 +100,47 @@ def test_where_several_loops_could_be_meant_the_run_is_refused_and_names_tell(
     assert "if it is the loop 'loop-2' of before, go on there:  name='loop-2'" in raised.value.ways_out
     named = HEAD + LOOP.format("list(urls), name='loop-1'") + LOOP.format("list(pages), name='loop-2'")
     assert run_text(manager, named) == "yz"
+
+
+IN_FUNCTION = f"def each(cp, do, urls):\n    {LOOP.format('urls')}\n{HEAD}each(cp, do, urls)\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "depth"),
+    [
+        pytest.param(BEFORE, WRAPPED, "had no loop around it", id="a loop is put around it"),
+        pytest.param(WRAPPED, IN_FUNCTION, "was inside of another loop", id="the loop around it is taken away"),
+        pytest.param(
+            WRAPPED,
+            IN_CLASS.replace("self.cp.rem", "cp.rem")
+            .replace("run(self,", "run(self, cp,")
+            .replace("run(urls)", "run(cp, urls)"),
+            "was inside of another loop",
+            id="and it is in a method",
+        ),
+    ],
+)
+def test_a_loop_at_another_depth_is_refused_before_its_items_are_done_again(
+    before: str, after: str, depth: str, manager: CheckpointManager
+) -> None:
+    assert run_text(manager, before, "c") == "ab"
+
+    for _ in range(2):
+        with pytest.raises(InputChangedError, match=f"left after 2 items of 4, {depth}"):
+            run_text(manager, after)
+    assert run_text(manager, before) == "cd"
+
+
+def test_an_inner_loop_is_told_if_its_outer_loop_is_left_out_in_its_first_item(
+    manager: CheckpointManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = WRAPPED.replace("    for part", "    if pages:\n     for part").replace("        ", "         ")
+    assert run_text(manager, both, "c") == "ab"
+
+    assert run_text(manager, both, pages="") == ""
+    assert "did not reach the loop 'loop-1/1', `cp remaining urls` in work, left after 2 items of 4" in caplog.text
+    assert run_text(manager, both) == "cd"
+    assert manager.list_checkpoints() == []
 
 
 def test_one_line_of_two_that_is_edited_goes_on(manager: CheckpointManager, caplog: pytest.LogCaptureFixture) -> None:
