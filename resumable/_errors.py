@@ -386,3 +386,7 @@ class BudgetExhausted(RunAgain):
             f"{self.operation_id!r} has spent its budget ({', '.join(parts)}). Saved; to go on, raise budget= in the "
             "program, and run it again. The budget counts over all runs."
         )
+
+
+STOPS = (ResumableError, KeyboardInterrupt, SystemExit)
+"""The errors by which a checkpoint stops a loop or a tick."""

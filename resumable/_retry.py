@@ -300,7 +300,7 @@ def _stop_if_asked(seconds_left: float) -> None:
         if hasattr(checkpoint, "end_sleep_if_asked"):
             checkpoint.end_sleep_if_asked(seconds_left)
     elif (number := signals.take()) is not None:
-        raise signals.error_for(number)
+        raise signals.interrupting(number)
 
 
 def awaited(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
+from .._errors import STOPS
 from .._runtime import signals
 from .._runtime.interpreter import show_users_frames_only
 from .._runtime.steps import acquire, exchange_async, run_async
@@ -93,7 +94,11 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             self._limit, self._granted = ALWAYS, inf
             if self._is_total_old:
                 self._note_total()
-            items = await run_async(self._operation.check_in(waits=waits))
+            try:
+                items = await run_async(self._operation.check_in(waits=waits))
+            except STOPS as error:
+                self._operation.parts.loops.running.cut_off(error, by_loop=True)
+                raise
             self._limit, self._granted = self.ticked + items, self._count() - items
             if self._was_woken:
                 self._limit, self._granted = ALWAYS, inf

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
-from .._runtime import current
+from .._runtime import current, signals
 from .._runtime.steps import Steps
 from .holding import Holding
 
@@ -338,7 +338,10 @@ class BaseCheckpoint(Holding, Generic[S]):
         self._granted = inf
         if os.getpid() != self._operation.owner_pid:
             self._operation.parts.cut.boundary.forked(self.operation_id)
-        self._operation.parts.loops.running.wake()
+        running, number = self._operation.parts.loops.running, signals.wish.interrupts
+        running.wake()
+        if number is not None:
+            running.cut_off(signals.error_for(number))
 
     def _wait_for(self, host: str = "", account: str = "", resource: str = "", accounts: Iterable[str] = ()) -> Wait:
         """A wait for the program's own request; if it names a host, check-ins no longer wait for that host."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
+from .._errors import STOPS
 from .._runtime.interpreter import has_gil, is_held_here, show_users_frames_only
 from .._runtime.steps import exchange, run
 from .._text.hints import explained
@@ -84,7 +85,11 @@ class Checkpoint(Files, BaseCheckpoint[S]):
             self._limit, self._granted = ALWAYS, inf
             if self._is_total_old:
                 self._note_total()
-            items = run(self._operation.check_in(waits=waits))
+            try:
+                items = run(self._operation.check_in(waits=waits))
+            except STOPS as error:
+                self._operation.parts.loops.running.cut_off(error, by_loop=True)
+                raise
             self._limit, self._granted = self.ticked + items, self._count() - items
             if self._was_woken:
                 self._limit, self._granted = ALWAYS, inf

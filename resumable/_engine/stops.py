@@ -50,7 +50,7 @@ def stop_if_asked(operation: Operation) -> Steps[None]:
         with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and warns
             yield from operation.save(f"Interrupted: {signals.name_of(error)}")
     if is_main:
-        signals.take()
+        signals.stopping(number, but=operation.wake)
     else:
         # The error may be lost in this thread: the block must not finalize.
         operation.stopped_by = error

@@ -74,7 +74,8 @@ class Loop(ABC, Generic[T]):
         flags: Empty once the loop was woken: the owner is asked before the next item.
         limit: How many items it hands out in this run, at most.
         is_halted: Whether it hands out no more in this run, though items may be left.
-        is_held: Whether it halts at an item that is not done, because a loop inside has reached its limit.
+        is_held: Whether it halts at an item that is not done, because a loop inside has stopped.
+        cut_by: The error that stopped the loop inside, if the program may have caught it; raised instead of an item.
     """
 
     can_be_held = True
@@ -87,6 +88,7 @@ class Loop(ABC, Generic[T]):
     limit: int | None = None
     is_halted: bool = False
     is_held: bool = False
+    cut_by: BaseException | None = None
 
     def __init__(self, items: Any, owner: LoopOwner[Any], ledger: Ledger, name: str) -> None:
         self.name = name
@@ -298,6 +300,20 @@ class Loop(ABC, Generic[T]):
         """Stop at this item, which is not done."""
         self.is_halted = self.is_held = True
         self.wake()
+
+    def cut_off(self, error: BaseException) -> None:
+        """*error* has stopped a loop inside this item: the item is not done, also if the program catches *error*."""
+        self.cut_by, self.is_held = error, True
+        self.wake()
+
+    def mend(self) -> None:
+        """The program has begun the loop inside again: the item may be done."""
+        self.cut_by, self.is_held = None, False
+
+    def _refuse_held(self) -> None:
+        """The next item is asked for, though the present one is not done."""
+        if self.cut_by is not None:
+            raise self.cut_by.with_traceback(None)
 
     def end(self) -> None:
         """All items are done or given up, or the limit for this run is reached."""

@@ -91,7 +91,7 @@ class Remaining(Loop[T], Iterator[T]):
         return self._count_given() > 0 and not self.is_finished and (self.is_held or self._has_all_witnesses())
 
     def must_settle(self) -> bool:
-        if not self._count_given() or self.is_halted or self._has_all_witnesses():
+        if not self._count_given() or self.is_halted or self.is_held or self._has_all_witnesses():
             return False
         # A dead witness never counts again, so remove it.
         return not (self._settled_at == self._count_given() and any(map(sources.is_dead, self._witnesses)))
@@ -253,6 +253,7 @@ class PassingRemaining(Remaining[T]):
                 # Before check_in, so that a wake during it is not lost.
                 flags = self.flags = [True] * longest
             if self.is_held:
+                self._refuse_held()
                 return
             given = self._count_given()
             consumers.check_thread(self._thread)
@@ -297,6 +298,7 @@ class SteppingRemaining(Remaining[T]):
             self._move_on()
             yield item
             if self.is_held:
+                self._refuse_held()
                 return
             self._note_done()
             left -= 1

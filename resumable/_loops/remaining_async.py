@@ -73,6 +73,8 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
         return holder
 
     async def __anext__(self) -> T:
+        if self.is_held:
+            self._refuse_held()
         if self.retries is not None and (entry := await self._next_again(self.retries)) is not None:
             return entry[1]
         if self.is_halted or self.is_finished:

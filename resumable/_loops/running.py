@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 import sys
@@ -59,6 +60,18 @@ class Around(msgspec.Struct, frozen=True):
     is_suspended: bool = False
 
 
+class Cut(msgspec.Struct, frozen=True):
+    """The loops around one that was stopped by an error, which the program may have caught.
+
+    Attributes:
+        place: The place of that loop, or of the innermost one around if no loop was stopped.
+    """
+
+    error: BaseException
+    around: list[Loop[Any]]
+    place: str | None
+
+
 class RunningLoops:
     """The loops that have begun and not ended.
 
@@ -80,6 +93,7 @@ class RunningLoops:
         self.mine: list[Running] = []
         self._by_context: dict[object, list[Running]] = {main_context: self.mine}
         self._just_left: list[Running] = []
+        self._cuts: dict[object, Cut] = {}
         self._operation_id = operation_id
         self.again = WrittenAgain(self.here, self._has_done)
         self.on_end: Callable[[Loop[Any]], None] | None = None
@@ -177,6 +191,8 @@ class RunningLoops:
         """*loop*, which *view* shows, hands out its first item to *frame*, in the main thread."""
         if view.loop is not loop:
             return
+        if self._cuts:
+            self._mend(view)
         again, code = self.again, frame.f_code
         if again.writers or again.has_expected or again.open or (view.within is None and again.last is not view):
             again.begins(view, self._left, self.mine)
@@ -201,6 +217,8 @@ class RunningLoops:
         view = self._views.get(loop.name)
         if view is None or view.loop is not loop:
             return
+        if self._cuts:
+            self._mend(view)
         frame, context = place.caller(), running_here()
         boundary, running = self.again.boundary, self._by_context.get(context, ())
         outer = None if boundary is None else of_here(boundary)
@@ -249,7 +267,41 @@ class RunningLoops:
         if self.on_end is not None:
             self.on_end(loop)
 
+    # -- loops that were stopped: a caught error must not make the items around count as done
+
+    def cut_off(self, error: BaseException, *, by_loop: bool = False) -> None:
+        """*error* stops what runs here. The items around it are not done, also if the program catches *error*.
+
+        Args:
+            by_loop: Only if a loop is stopped. A tick that raises has counted: nothing is lost if that is caught.
+        """
+        here = running_here()
+        around = [loop for loop in self.at_item() if loop.is_at_item() and not loop.is_held]
+        views = [one.view for one in reversed(self._by_context.get(here, ()))]
+        inner = next((view for view in views if view.loop not in around), None)
+        if not around or (by_loop and inner is None):
+            return
+        again = copy.copy(error)  # without its traceback, which would keep left loops alive
+        again.__dict__.pop("__notes__", None)
+        for loop in around:
+            loop.cut_off(again)
+        self._cuts[here] = Cut(again, around, (inner or views[0]).identity.place)
+
+    def _mend(self, view: LoopView) -> None:
+        """A loop begins: perhaps the one that was stopped, tried again. Another one does not begin after a signal."""
+        cut = self._cuts.get(running_here())
+        if cut is None:
+            return
+        if cut.place != view.identity.place and not isinstance(cut.error, Exception):
+            raise cut.error.with_traceback(None)
+        self._mend_here()
+
+    def _mend_here(self) -> None:
+        for loop in self._cuts.pop(running_here()).around:
+            loop.mend()
+
     def _forget(self, context: object) -> None:
+        self._cuts.pop(context, None)
         if context is not self.main_context:
             self._by_context.pop(context, None)
 

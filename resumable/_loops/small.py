@@ -185,6 +185,7 @@ class SmallRemaining(Remaining[T]):
                 self._given = done
                 yield item
                 if self.is_held:
+                    self._refuse_held()
                     return
                 self._done = done
         except GeneratorExit:
@@ -296,6 +297,8 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
             self._left = len(self._items)
 
     async def __anext__(self) -> T:
+        if self.is_held:
+            self._refuse_held()
         if self.is_halted or self.is_finished:
             raise StopAsyncIteration
         if self._feed is None:

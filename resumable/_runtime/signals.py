@@ -44,6 +44,8 @@ class Wish:
     """When the last signal came, in monotonic seconds; also if it was handled since."""
     raised: int | None = None
     """The signal that was raised at once, because it came again."""
+    interrupts: int | None = None
+    """The signal whose exception is raised now; while listeners are called."""
     ending = 0
     """How many blocks are ending because of a signal: another signal raises at once."""
 
@@ -131,6 +133,22 @@ def name_of(error: BaseException) -> str:
     return type(error).__name__
 
 
+def interrupting(number: int) -> KeyboardInterrupt | SystemExit:
+    """The exception for signal *number*, to be raised inside an item. If it is caught there, the item is not done."""
+    wish.raised = number
+    return stopping(number)
+
+
+def stopping(number: int, but: Callable[[], None] | None = None) -> KeyboardInterrupt | SystemExit:
+    """The exception by which all open blocks stop, once one of them (who listens with *but*) has noticed *number*."""
+    wish.number, wish.interrupts = None, number
+    for wake in list(_listeners):
+        if wake != but:
+            wake()
+    wish.interrupts = None
+    return error_for(number)
+
+
 def act() -> None:
     """Raise KeyboardInterrupt or SystemExit if a signal came."""
     if (number := take()) is not None:
@@ -203,11 +221,11 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     if now - wish.came_at < _ONE_WISH_SECONDS:
         return
     wish.came_at = now
-    if wish.number is not None or wish.ending:
+    if wish.ending:
         wish.number, wish.raised = None, number
         raise error_for(number)
-    if frame is not None and _is_between_attempts(frame):
-        raise error_for(number)
+    if wish.number is not None or (frame is not None and _is_between_attempts(frame)):
+        raise interrupting(number)
     wish.number = number
     for wake in list(_listeners):
         wake()

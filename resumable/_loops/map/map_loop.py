@@ -56,6 +56,7 @@ class MapLoop(Loop[T]):
         self._done_again = {key for key in again if ledger.has_done(key, ledger.start)}
         self._out_again: set[ItemKey] = set()
         self.finish: Callable[[ItemKey], None] = self._finish_retried if known or self._done_again else ledger.add
+        self._finish_whole: Callable[[ItemKey], None] = self.finish
 
     def done(self) -> int:
         return self._ledger.done - self._ledger.start
@@ -89,6 +90,15 @@ class MapLoop(Loop[T]):
     def begin(self) -> None:
         super().begin()
         look_at_results(self._owner, self.position, place.caller())
+
+    def cut_off(self, error: BaseException) -> None:
+        super().cut_off(error)
+        self._finish_whole = self.finish
+        self.finish = lambda key: self._refuse_held()
+
+    def mend(self) -> None:
+        super().mend()
+        self.finish = self._finish_whole
 
     def run_apart(self, boundary: Boundary) -> None:
         super().run_apart(boundary)

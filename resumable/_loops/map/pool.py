@@ -52,7 +52,7 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
     def results(self) -> Generator[tuple[Any, Any], None, None]:
         """Each item with its result, as calls end. The most frequent path is inlined here for speed."""
         loop, in_flight, to_do = self.loop, self._in_flight, self._to_do
-        wait, note_end, finish = self._ended.get, self._ended.put, loop.finish
+        wait, note_end = self._ended.get, self._ended.put
         self._executor = ExecutorHandle(self._given_executor, self._fn, self.ask_for_save, loop.call_here)
         launch = self._executor.launch
         loop.on_wake = lambda: note_end(None)
@@ -73,7 +73,7 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
                             break
                         yield from self._recover(self._crash)
                         continue
-                    launch, finish = self._executor.launch, loop.finish
+                    launch = self._executor.launch
                 future = wait()
                 if future is None:
                     self.check_in_if_due()
@@ -97,7 +97,7 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
                     result = self._unwrapped(result)
                 loop.give_out(call.key)
                 yield call.item, result
-                finish(call.key)
+                loop.finish(call.key)
                 loop.take_back()
                 self.left -= 1
                 if self.left <= 0 or not loop.flags:
