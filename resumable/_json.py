@@ -44,9 +44,15 @@ def check(value: Any, path: str, warn: Callable[[str], None] | None = None, *, n
 def text_key(key: Any, path: str) -> str:
     """*key* as an exact str. Raises StateEncodeError if it is not a str or not valid Unicode."""
     if not isinstance(key, str):
-        raise StateEncodeError(path, f"the key {key!r} is not a string; JSON would make it one")
+        raise StateEncodeError(
+            path, f"the key {shortened(key)} is not a string; JSON would make it one. {_as_text(key)}"
+        )
     check_unicode(key, path)
     return str.__str__(key)
+
+
+def _as_text(key: Any) -> str:
+    return "Use key.decode() or key.hex()" if isinstance(key, bytes) else "Use str(key)"
 
 
 class Checker:
@@ -239,8 +245,10 @@ def look_closely(
         around |= {id(value)}
         for key, item in list(value.items()):  # another thread may add to it
             if type(key) is not str:
-                reason = f"the key {shortened(key)} is not a string; JSON would make it one. Use str(key)"
-                raise StateEncodeError(path, reason)
+                kind = f"a {kind_of(key)}, no plain str" if isinstance(key, str) else "not a string"
+                raise StateEncodeError(
+                    path, f"the key {shortened(key)} is {kind}; JSON would make it one. {_as_text(key)}"
+                )
             check_unicode(key, path)
             look_closely(item, f"{path}{step(key)}", warn, around, nan=nan)
     elif isinstance(value, list | tuple):

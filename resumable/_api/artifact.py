@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, asyn
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from .._runtime.paths import absolute
 from .._runtime.steps import Steps, run, run_async
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class _Artifact:
         return open(path, mode.replace("w", "x"), **options)
 
     def _publishing(self, target: str | os.PathLike[str]) -> tuple[Path, Steps[None]]:
-        path = Path(os.path.abspath(os.path.expanduser(target)))
+        path = absolute(target)
         return path, self._workshop.publish(self.name, path)
 
 

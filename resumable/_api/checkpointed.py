@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
+from .._runtime import signals
 from .._runtime.current import current_checkpoint_or_none
 from .._strategies import SaveStrategy, auto
 from ..stores import CheckpointStore, open_store
@@ -135,6 +136,7 @@ class checkpointed(
         refuse_both(manager=manager, store=store)
         if isinstance(stop_signals, str) or not isinstance(stop_signals, Iterable):
             raise TypeError(f"stop_signals must be a list such as [signal.SIGUSR1], not {stop_signals!r:.80}")
+        signals.check_numbers(stop_signals := list(stop_signals))
         if manager is not None and not hasattr(manager, "save_strategy"):
             raise TypeError(f"manager must be a CheckpointManager, not {manager!r:.80}")
         if manager is None:

@@ -8,6 +8,7 @@ from typing import Any, SupportsIndex
 
 from .._errors import StateEncodeError
 from .._json import LEAVES, check_unicode, scalar
+from .._text import shortened
 from .changes import Snapshot
 from .collection import V, mutator
 from .keyed import KEYED_SLOTS, Keyed
@@ -194,7 +195,9 @@ def _checked(member: Any, path: str, *, nan: bool) -> Any:
         check_unicode(member, path)
     if type(member) not in LEAVES:
         kind = type(member).__name__
-        raise StateEncodeError(path, f"the member {member!r} is a {kind}; use strings, numbers, booleans, None")
+        raise StateEncodeError(
+            path, f"the member {shortened(member)} is of type {kind}; use strings, numbers, booleans, None"
+        )
     if type(member) is float and not math.isfinite(member):
         if nan:
             return math.nan if math.isnan(member) else member  # a single object, so that it is found again

@@ -67,7 +67,7 @@ class Target:
 
 def text_of(path: str | os.PathLike[str]) -> str:
     """*path* in a form that JSON can hold, even if it is not UTF-8."""
-    return os.fspath(path).encode(errors="backslashreplace").decode()
+    return os.fsdecode(path).encode(errors="backslashreplace").decode()
 
 
 def open_file(target: Target, saved: Mapping[str, Any] | None, existing: Existing) -> tuple[int, Extent, Claim]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+from .._errors import StoreError
+from .._runtime.paths import absolute
 from .claim import Owner
 from .sink import Mode, Sink, check_row
 from .sink_file import Existing, Target, text_of
@@ -41,15 +43,17 @@ class Sinks:
         Raises:
             StateEncodeError: The *header* is not valid Unicode.
             TypeError: The file is open in the other mode, or the *header* does not match the mode.
-            ValueError: *mode* or *existing* is unknown; a text header has no newline at its end; or the file is open
-                with another header.
+            ValueError: *path* is none; *mode* or *existing* is unknown; a text header has no newline at its end; or the
+                file is open with another header.
         """
         if mode not in get_args(Mode):
             raise ValueError(f"mode must be 't' or 'b', not {mode!r}; a sink always goes on at its last save")
         if existing not in get_args(Existing):
             raise ValueError(f"existing must be 'append', 'replace' or 'refuse', not {existing!r}")
-        given = os.fspath(path)
-        target = Target(self._owner(), given, Path(os.path.realpath(given)), _header_bytes(header, mode, given))
+        given = text_of(path)
+        if not given:
+            raise ValueError("'' names no file: give the path of the output file")
+        target = Target(self._owner(), given, _regular(path), _header_bytes(header, mode, given))
         known = self.opened.get(target.text)
         if known is None:
             known = self._open_first(target, mode, existing)
@@ -118,3 +122,14 @@ def _header_bytes(header: str | bytes | None, mode: Mode, path: str) -> bytes:
         raise ValueError(f"the header must end with a newline of its own, as rows do: header={f'{header}{chr(10)}'!r}")
     check_row(header, Path(path))
     return header.encode()
+
+
+def _regular(path: str | os.PathLike[str]) -> Path:
+    """The absolute *path*, with all links resolved. Raises StoreError if a terminal, a pipe or a device is there."""
+    named = absolute(path)
+    if os.path.exists(named) and not (os.path.isfile(named) or os.path.isdir(named)):
+        raise StoreError(
+            f"cannot open {text_of(named)}: it is not a regular file, so a run that goes on could not take back what "
+            "no save counts. It was not changed: write to a file, or use print()"
+        )
+    return absolute(path, resolves=True)

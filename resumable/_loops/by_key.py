@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dis
 import logging
 import operator
+import sys
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -24,11 +26,16 @@ class KeyLedger(Ledger):
 
     Raises:
         InputChangedError: *saved* was made by position.
-        ValueError: *saved* is malformed.
+        ValueError: *saved* is malformed, or *key* is made by ``id``, or by ``hash``, which is another one in each run.
     """
 
     def __init__(self, operation_id: str, items: Any, saved: Saved | None, key: Callable[[Any], Any] | str) -> None:
         self._key_of = key_function(key)
+        if (name := _differs_in_each_run(key)) is not None:
+            raise ValueError(
+                f"the keys are made by {name}(), which differs in each run: what is done would be done again. Give a "
+                "key that is part of the item, as in key=str, or key=lambda item: item.id"
+            )
         self._field = key if isinstance(key, str) else None
         self._items = items
         # Append-only, so that a save in another thread can copy it at any moment.
@@ -182,6 +189,19 @@ def key_function(key: Callable[[Any], Any] | str) -> Callable[[Any], Any]:
     if isinstance(key, str):
         return lambda item: item[key] if isinstance(item, Mapping) else _attribute(item, key)
     raise TypeError(f"key must be a function or the name of a field or attribute, not {key!r}")
+
+
+def _differs_in_each_run(key: object) -> str | None:
+    """The function whose result *key* is, if it is another one in each run: ``id``, or ``hash`` of text."""
+    names = {"id": id, "hash": hash} if sys.flags.hash_randomization else {"id": id}
+    code = getattr(key, "__code__", None)
+    if code is None:
+        return next((name for name, function in names.items() if key is function), None)
+    used = [name for name in names if name in code.co_names and name not in key.__globals__]  # type: ignore[attr-defined]
+    if not used:
+        return None
+    loads = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}  # no attribute .id
+    return next((name for name in used if name in loads), None)
 
 
 def _attribute(item: Any, name: str) -> Any:

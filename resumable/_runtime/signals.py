@@ -70,6 +70,19 @@ def listen(wake: Callable[[], None], more: Iterable[int] = (), *, is_async: bool
     return bool(_replaced)
 
 
+def check_numbers(numbers: Iterable[int]) -> None:
+    """Refuse what no handler can be set for. Raises TypeError or ValueError."""
+    for number in numbers:
+        if not isinstance(number, int):
+            raise TypeError(f"a signal is a number such as signal.SIGUSR1, not {number!r:.80}")
+        if number not in signal.valid_signals():
+            raise ValueError(f"this machine has no signal {number!r:.80}")
+        if number in (getattr(signal, "SIGKILL", None), getattr(signal, "SIGSTOP", None)):
+            raise ValueError(
+                f"no program can hear {signal.Signals(number).name}; take signal.SIGTERM or signal.SIGUSR1"
+            )
+
+
 def _is_of_asyncio(handler: Any) -> bool:
     runner = getattr(sys.modules.get("asyncio"), "Runner", None)
     return isinstance(handler, functools.partial) and isinstance(getattr(handler.func, "__self__", None), runner or ())

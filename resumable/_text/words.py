@@ -95,7 +95,11 @@ def later(at: datetime, seconds: float) -> datetime | None:
 
 def shortened(value: object, limit: int = 60) -> str:
     """How Python shows *value*, without secrets, in *limit* characters of one line at most."""
-    text = " ".join(map(str.strip, hidden(repr(value)[: limit + _LONGEST_SECRET]).split("\n")))
+    try:
+        shown = repr(value)
+    except Exception as error:  # a program's own, or a value nested too deeply
+        shown = f"<{kind_of(value)}, whose repr fails: {type(error).__name__}>"
+    text = " ".join(map(str.strip, hidden(shown[: limit + _LONGEST_SECRET]).split("\n")))
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 

@@ -73,7 +73,7 @@ def holding(path: Path, operation_id: str, me: Holder) -> Iterator[int]:
         raise CheckpointBusyError(operation_id, told.host, told.pid, told.since, opened_at) from None
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
-        if path.parent.is_file():
+        if path.parent.exists() and not path.parent.is_dir():
             reason = f"{path.parent} is a file, but a store is a directory, or a URL such as sqlite:///file.db"
         raise StoreError(f"cannot lock {path}: {reason}. Nothing was read or written.") from error
     try:

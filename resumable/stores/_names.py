@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from .._runtime import disk
+from .._runtime.paths import in_utf8
 
 PREFIX, SUFFIX = ".checkpoint_", ".json"
 _MAX_BYTES = 180
@@ -84,7 +85,7 @@ def plain_name(operation_id: str) -> str | None:
     stem = operation_id.replace("/", "_").replace(" ", "_")
     if not stem or len(stem.encode()) > _MAX_BYTES or not stem.isprintable() or _UNSAFE.intersection(stem):
         return None
-    return f"{PREFIX}{stem}{SUFFIX}"
+    return in_utf8(f"{PREFIX}{stem}{SUFFIX}")
 
 
 def hashed_name(operation_id: str) -> str:
@@ -93,7 +94,7 @@ def hashed_name(operation_id: str) -> str:
 
     safe = "".join(["_" if c in "/ " or c in _UNSAFE or not c.isprintable() else c for c in operation_id])
     stem = safe.encode()[: _MAX_BYTES - 20].decode(errors="ignore")
-    return f"{PREFIX}{stem}-{hashlib.sha256(operation_id.encode()).hexdigest()[:12]}{SUFFIX}"
+    return in_utf8(f"{PREFIX}{stem}-{hashlib.sha256(operation_id.encode()).hexdigest()[:12]}{SUFFIX}")
 
 
 class Files(NamedTuple):

@@ -6,6 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
+from .._runtime.paths import absolute, current_directory
 from ._base import CheckpointStore
 from ._open import open_store
 
@@ -19,18 +20,19 @@ def default_place() -> str | Path:
         A directory, or the text of a variable, which may be a URL; :func:`~resumable.open_store` takes both.
 
     Raises:
+        StoreError: No variable names a place, and the current directory was removed.
         ValueError: A pyproject.toml on the way has a malformed section for this library.
     """
     given = os.environ.get("CHECKPOINT_STORE") or os.environ.get("CHECKPOINT_DIR")
-    return given or configured_place(Path.cwd()) or Path(".")
+    return given or configured_place(current_directory()) or Path(".")
 
 
 def default_directory() -> Path:
     """The default directory on this machine; a default place that is a URL does not count."""
-    here = Path.cwd()
+    here = current_directory()
     places = (os.environ.get("CHECKPOINT_STORE"), os.environ.get("CHECKPOINT_DIR"), configured_place(here))
     named = next((str(place) for place in places if place and "://" not in str(place)), "")
-    return Path(os.path.abspath(os.path.expanduser(named)))
+    return absolute(named)
 
 
 def configured_place(start: Path) -> str | Path | None:

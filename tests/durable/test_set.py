@@ -55,3 +55,15 @@ def test_a_set_pops_until_it_is_empty() -> None:
 def test_a_member_that_json_cannot_hold_is_refused_at_once(member: Any) -> None:
     with pytest.raises(StateEncodeError):
         DurableSet().add(member)
+
+
+def test_what_is_refused_is_told_in_a_line() -> None:
+    """A member nested 5,000 levels deep has no repr, and one of a megabyte filled the screen."""
+    nested: Any = {}
+    for _ in range(5000):
+        nested = {"a": nested}
+
+    for member in (nested, (1,) * 1_000_000):
+        with pytest.raises(StateEncodeError) as told:
+            DurableSet().add(member)
+        assert len(str(told.value)) < 300

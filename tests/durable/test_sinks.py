@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from resumable import StoreError
 from resumable._durable.claim import Owner
 from resumable._durable.sinks import Sinks
 
@@ -68,3 +70,41 @@ def test_what_a_run_does_not_open_stays_in_the_checkpoint() -> None:
     assert found.to_dict()["old.csv"] == saved["old.csv"]
     assert set(found.to_dict()) == {"old.csv", "new.csv"}
     found.release()
+
+
+def test_a_path_that_is_no_utf8_is_written_and_found_again() -> None:
+    """As ``os.listdir`` gives it."""
+    name = os.fsdecode(b"caf\xe9.csv")
+    first = sinks()
+    first.open(name, "t", "append").write("1\n")
+    for sync in first.syncs():
+        sync()
+    saved = json.loads(json.dumps(first.to_dict()))
+    first.release()
+
+    found = sinks(saved)
+    found.open(name, "t", "append").write("2\n")
+    for sync in found.syncs():
+        sync()
+    found.release()
+
+    assert Path(name).read_text() == "1\n2\n"
+
+
+def test_the_home_folder_of_a_sink_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A folder named ~ was made in the current directory."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    opened = sinks()
+
+    assert opened.open("~/rows.csv", "t", "append").path == tmp_path.resolve() / "rows.csv"
+    opened.release()
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "pipe"])
+def test_what_is_no_regular_file_is_refused_by_its_name(path: str) -> None:
+    os.mkfifo("pipe")
+
+    with pytest.raises(StoreError, match=rf"cannot open .*{path}: it is not a regular file"):
+        sinks().open(path, "t", "append")
+    with pytest.raises(ValueError, match="'' names no file"):
+        sinks().open("", "t", "append")

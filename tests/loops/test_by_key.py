@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resumable._errors import InputChangedError
-from resumable._loops.by_key import merged
+from resumable._loops.by_key import KeyLedger, merged
 from resumable._loops.remaining import PassingRemaining, SteppingRemaining
 from resumable._loops.remaining_async import remaining_async
 from tests.support.loops import SOURCES, AsyncFakeOwner, FakeOwner, loop_over, saved, stepping, stopped_at
@@ -246,3 +246,20 @@ def test_the_module_chooses_by_the_gil(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(loop_over([1], key=int), PassingRemaining)
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
     assert isinstance(loop_over([1]), SteppingRemaining)
+
+
+@pytest.mark.parametrize(
+    "key", [id, hash, lambda item: id(item), lambda item: hash(item["id"])], ids=["id", "hash", "by id", "by hash"]
+)
+def test_a_key_that_differs_in_each_run_is_refused(key: Any) -> None:
+    """With it, each run did all items again."""
+    with pytest.raises(ValueError, match=r"the keys are made by (id|hash)\(\), which differs in each run"):
+        KeyLedger("job", [], None, key)
+
+
+def test_an_attribute_or_a_function_of_the_programs_own_named_so_is_a_key() -> None:
+    def hash(item: Any) -> str:
+        return str(item)
+
+    for key in (lambda item: item.id, lambda item: item.hash, hash, lambda item: hash(item)):
+        KeyLedger("job", [], None, key)

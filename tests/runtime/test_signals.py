@@ -703,3 +703,16 @@ def test_a_signal_that_an_error_overtook_does_not_stop_the_next_block() -> None:
 
     with checkpointed("next", store=MemoryStore()) as cp:
         cp.tick()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "told"),
+    [
+        pytest.param(signal.SIGKILL, ValueError, "no program can hear SIGKILL", id="a kill"),
+        pytest.param(9999, ValueError, "this machine has no signal 9999", id="no signal"),
+        pytest.param("SIGUSR1", TypeError, "a signal is a number such as signal.SIGUSR1", id="a text"),
+    ],
+)
+def test_a_stop_signal_that_nobody_can_hear_is_refused(number: Any, kind: type[Exception], told: str) -> None:
+    with pytest.raises(kind, match=told):
+        checkpointed("job", stop_signals=[number], store=MemoryStore())
