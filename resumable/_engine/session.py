@@ -96,6 +96,7 @@ class Session:
     def demand(self, reason: str, *, now: float) -> Decision:
         """A save that is due whatever the strategy says: at an exit, before a retry, or at the user's request."""
         self.count_work(now=now)
+        reason = reason.encode(errors="backslashreplace").decode()  # the name of a file may be no UTF-8
         return Decision(self._standing(now), reason, is_charged=False)
 
     def context(self, *, now: float) -> CheckpointContext:

@@ -126,8 +126,8 @@ def _thinned(found: list[T]) -> list[T]:
 
 
 def _short(text: str, most: int) -> str:
-    """*text*, cut to *most* bytes as JSON."""
-    text = text[:most]
+    """*text*, cut to *most* bytes as JSON, which cannot hold a byte of a file's name that is no UTF-8."""
+    text = text[:most].encode(errors="backslashreplace").decode()
     while len(msgspec.json.encode(text)) > most + 2:
         text = text[: len(text) * 3 // 4]
     return text

@@ -99,7 +99,7 @@ def place_of(store: CheckpointStore) -> str | None:
     except StoreError:
         return None
     if isinstance(where, Path):
-        return str(where.absolute())
+        return os.fsencode(where.absolute()).decode(errors="backslashreplace")  # goes into JSON
     return None if where.startswith("memory:") or "://" not in where else where
 
 

@@ -224,7 +224,7 @@ class Presence(Events):
     def _write_events(self) -> None:
         if self._events and self._home is not None and self._place is not None:
             events = [self._events.popleft() for _ in range(len(self._events))]
-            lines = b"".join(msgspec.json.encode(event.to_dict()) + b"\n" for event in events)
+            lines = b"".join(_line_of(event) for event in events)
             add_events(events_path(self._home, self._place, self._operation.operation_id), lines)
 
     # -- requests; in another thread if a server may have to be waited for
@@ -325,3 +325,13 @@ def _start_anew() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_anew)
+
+
+def _line_of(event: Event) -> bytes:
+    told = {name: _for_json(value) if isinstance(value, str) else value for name, value in event.to_dict().items()}
+    return msgspec.json.encode(told) + b"\n"
+
+
+def _for_json(text: str) -> str:
+    """*text* without lone surrogates: bytes of a file's name that are no UTF-8."""
+    return text.encode(errors="backslashreplace").decode()

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import NoReturn, cast
 
 from .._errors import CheckpointBusyError, StaleCheckpointError, StoreError
-from .._runtime import disk
+from .._runtime import disk, paths
 from .._runtime.disk import JournalFile, without_room
-from .._runtime.paths import absolute
 from . import _lock
 from ._artifact_files import ArtifactFiles
 from ._base import Entry, Holder, Meanwhile, OwnedLease, Stored, Traits
@@ -50,7 +49,7 @@ class FileStore:
     traits: Traits = Traits(keeps_artifacts=True, looks_every=1.0)
 
     def __init__(self, directory: str | os.PathLike[str], *, lease: float = 30.0, _hold: _Hold = _lock.holding) -> None:
-        self.directory: Path = absolute(directory)
+        self.directory: Path = paths.absolute(directory)
         self._lease, self._hold = lease, _hold
 
     def __repr__(self) -> str:

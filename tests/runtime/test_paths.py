@@ -77,3 +77,35 @@ with checkpointed("na\\u00efve \\u65e5", store="ch\\u00e9ck") as cp:
         )
         assert done.returncode == code, done.stderr
     assert (tmp_path / "résumé.txt").read_text() == "0\n1\n2\n3\n4\n5\n"
+
+
+@pytest.mark.slow
+def test_a_job_with_names_that_are_no_utf8_runs_and_goes_on(tmp_path: Path) -> None:
+    """In such a directory, or with such a file as its argument, each save or the end of the block raised."""
+    program = """
+import sys, time
+from resumable import checkpointed
+
+with checkpointed("job") as cp:
+    rows, model = cp.sink(sys.argv[2]), cp.artifact("model")
+    for number in cp.remaining(range(6)):
+        time.sleep(0.3)
+        if number == int(sys.argv[1]):
+            cp.save("at " + sys.argv[2])
+            raise OSError(2, "no such file", sys.argv[2])
+        rows.write(f"{number}\\n")
+        with model.write() as path:
+            path.write_bytes(b"x")
+"""
+    here, name = os.path.join(os.fsencode(tmp_path), b"caf\xe9"), b"r\xe9sum\xe9"
+    os.mkdir(here)
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "XDG_STATE_HOME": str(tmp_path / "state")}
+    environment.pop("RESUMABLE_INDEX", None)
+    for at, told in ("4", b"FileNotFoundError"), ("9", b""):
+        command = [os.fsencode(sys.executable), b"-c", program.encode(), at.encode(), name]
+        done = subprocess.run(command, cwd=here, env=environment, capture_output=True, check=False)
+        assert told in done.stderr
+        assert b"UnicodeEncodeError" not in done.stderr
+        assert done.returncode == (at == "4"), done.stderr
+    with open(os.path.join(here, name), "rb") as file:
+        assert file.read() == b"0\n1\n2\n3\n4\n5\n"
