@@ -138,7 +138,7 @@ def check_metadata(*saves: Mapping[str, Any]) -> None:
     try:
         msgspec.convert(saves, tuple[_Known, ...])  # type: ignore[valid-type]
     except msgspec.ValidationError as error:
-        raise ValueError(f"metadata has a field that is no count or text: {error}") from None
+        raise ValueError(f"metadata has a field that is neither a count nor a text: {error}") from None
 
 
 @dataclass(slots=True, kw_only=True)

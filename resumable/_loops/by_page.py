@@ -300,5 +300,5 @@ def digest_of(item: Any) -> str:
     except ValuelessError as error:
         raise ValuelessError(
             f"an item of a page is or holds a {error}, which has no value that another run could compare. Give "
-            "key=..., which names each item, as in key=lambda item: item.id"
+            "key=..., which names each item, as in key=lambda item: item.id."
         ) from None

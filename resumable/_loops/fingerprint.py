@@ -96,7 +96,7 @@ def digest_at(position: int, item: object) -> str:
         raise values.ValuelessError(
             f"items[{position}] is or holds a {error}, which has no value that another run could compare. Give "
             "key=..., which names each item, as in key=lambda item: item.id. If the order and number of the items "
-            "never change, remaining(..., fingerprint=None) compares nothing"
+            "never change, remaining(..., fingerprint=None) compares nothing."
         ) from None
 
 
