@@ -101,7 +101,8 @@ class Judge:
             return Verdict("stopped", "its time limit is reached; run it again", code=RUN_AGAIN)
         why = how_it_ended(code, wanted_memory)
         if self._at_item[1] >= self.tries:
-            text = f"one item ended {self.tries} runs in a row, {self._item(told)}; {why}"
+            item, error = self._item(told)
+            text = f"{item} ended {self.tries} runs in a row: {error}; {why}"
             return Verdict("given up", text, code=_exit_code(code))
         if self.without_progress >= self.tries:
             made = f"made no progress{self._place(told)}" if self.items else "reported no progress"
@@ -128,12 +129,12 @@ class Judge:
         was_killed = code < 0 or _signal_of(code) in _KILLS
         self.is_careful = self.is_careful or (was_killed and self.without_progress > 0)
 
-    def _item(self, told: Told) -> str:
+    def _item(self, told: Told) -> tuple[str, str]:
         assert told.item is not None
         operation_id, loop, key = told.item
         error = next(one.error for one in reversed(told.ended) if one.key is not None)
         shown = shortened(key, 80) if isinstance(key, str) else f"{key:,}"
-        return f"item {shown} of {printable(loop)} in {printable(operation_id)}: {printable(error)}"
+        return f"item {shown} of {printable(loop)} in {printable(operation_id)}", printable(error)
 
     def _place(self, told: Told) -> str:
         last = told.newest

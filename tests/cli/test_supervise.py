@@ -105,7 +105,7 @@ def test_one_item_that_ends_three_runs_is_enough_though_others_get_done() -> Non
     ]
 
     assert [one.what for one in verdicts] == ["again", "again", "given up"]
-    assert verdicts[-1].why.startswith("one item ended 3 runs in a row, item 'bad' of urls in job: ValueError: no")
+    assert verdicts[-1].why.startswith("item 'bad' of urls in job ended 3 runs in a row: ValueError: no")
 
 
 def test_a_used_up_quota_is_waited_for_and_counts_against_nothing() -> None:
