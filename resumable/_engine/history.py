@@ -68,7 +68,7 @@ class History(msgspec.Struct):
             host=HOST,
             pid=os.getpid(),
             command=_command(tuple(sys.orig_argv)) or None,
-            strategy=_told(self.strategy),
+            strategy=_described(self.strategy),
         )
 
     def begin(self) -> Run:
@@ -122,7 +122,7 @@ class History(msgspec.Struct):
         return _to_json(self.sections.history)
 
 
-def _told(strategy: SaveStrategy | None) -> str:
+def _described(strategy: SaveStrategy | None) -> str:
     """*strategy* in words: ``every 5 min or every 1,000 items``; a user's own strategy by its class name."""
     match strategy:
         case TimeBasedStrategy(interval_seconds=seconds):
@@ -134,7 +134,7 @@ def _told(strategy: SaveStrategy | None) -> str:
         case AutoStrategy(max_overhead=share, max_interval_seconds=seconds):
             return f"auto: saves take {share:.1%} of the time, and are {duration(seconds)} apart at most"
         case CompositeStrategy(strategies=strategies, operator=operator):
-            return f" {operator.lower()} ".join(map(_told, strategies))
+            return f" {operator.lower()} ".join(map(_described, strategies))
         case _:
             return type(strategy).__name__ if strategy is not None else ""
 

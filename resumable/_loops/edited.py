@@ -86,7 +86,7 @@ def moved_from(
         is_unlike = place.likeness(unmet[0].key, where) < _ALIKE and _TRIES_AGAIN not in place.names_of(where)
         if is_unlike and _is_over(unmet[0]):
             raise _doubt(operation_id, where, unmet)  # taking its place would skip all items
-        return _told(unmet[0], where)
+        return _adopted(unmet[0], where)
     if not gone:
         return None
     alike = [site for site in gone if place.likeness(site.key, where, without=new) >= _ALIKE]
@@ -100,7 +100,7 @@ def moved_from(
         rivals = others.like(found.key, where, new, 1 if found in same else _ALIKE)
         is_clear = not more and not rivals and _are_unique(found.key, where)
         if is_clear and _may_have_moved(found.key, where, frame):
-            return _told(found, where)
+            return _adopted(found, where)
     raise _doubt(operation_id, where, gone, rivals)
 
 
@@ -184,7 +184,7 @@ def _are_unique(*places: str) -> bool:
     return all(map(place.is_only_one, places))
 
 
-def _told(site: Site, where: str) -> Site:
+def _adopted(site: Site, where: str) -> Site:
     _log.warning(
         "the loop %s goes on where the loop %s was left, because that line is no longer there",
         place.shown(where),

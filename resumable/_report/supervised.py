@@ -51,7 +51,7 @@ class Supervised(Events):
         return dataclasses.replace(options, strategy=every(items=1), works_beside=False)
 
 
-class ToldEvent(msgspec.Struct, frozen=True):
+class ReportedEvent(msgspec.Struct, frozen=True):
     """An event, as the supervisor reads it."""
 
     name: str
@@ -68,7 +68,7 @@ class ToldEvent(msgspec.Struct, frozen=True):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Told:
+class RunReport:
     """What one run of a job has told.
 
     Attributes:
@@ -77,15 +77,15 @@ class Told:
     """
 
     items: Mapping[str, int]
-    last: Mapping[str, ToldEvent]
+    last: Mapping[str, ReportedEvent]
 
     @property
-    def ended(self) -> list[ToldEvent]:
+    def ended(self) -> list[ReportedEvent]:
         """The operations that ended before their work was done."""
         return [event for event in self.last.values() if event.name == "stopping"]
 
     @property
-    def newest(self) -> ToldEvent | None:
+    def newest(self) -> ReportedEvent | None:
         """The last event; None if there was none."""
         return next(reversed(list(self.last.values())), None)
 
@@ -101,12 +101,12 @@ class Told:
         return known[-1] if known else None
 
 
-_decode = msgspec.json.Decoder(ToldEvent)
+_decode = msgspec.json.Decoder(ReportedEvent)
 
 
-def read_told(path: Path, offset: int) -> tuple[Told, int]:
+def read_report(path: Path, offset: int) -> tuple[RunReport, int]:
     """The events in the file *path* from *offset* on, and its end. A line that a kill cut in two is left out."""
-    items, last = dict[str, int](), dict[str, ToldEvent]()
+    items, last = dict[str, int](), dict[str, ReportedEvent]()
     with path.open("rb") as file:
         file.seek(offset)
         raw = file.read()
@@ -119,4 +119,4 @@ def read_told(path: Path, offset: int) -> tuple[Told, int]:
         last[event.operation_id] = event
         if event.name != "failed_item":
             items[event.operation_id] = max(items.get(event.operation_id, 0), event.processed_items)
-    return Told(items, last), offset + len(raw)
+    return RunReport(items, last), offset + len(raw)

@@ -45,7 +45,7 @@ def diff_command(first: str, second: str | None, where: str | None, as_json: boo
         before, after = _previous(store, first), _now(store, first)
     else:
         before, after = _now(store, first), _now(store, second)
-    found = list(differences(_told(before), _told(after)))
+    found = list(differences(_comparable(before), _comparable(after)))
     if as_json:
         print_json([_as_object(*each) for each in found])
     else:
@@ -77,7 +77,7 @@ def _previous(store: CheckpointStore, operation_id: str) -> Restored:
         raise click.ClickException(printable(str(error))) from None
 
 
-def _told(restored: Restored) -> dict[str, Any]:
+def _comparable(restored: Restored) -> dict[str, Any]:
     metadata = restored.data.metadata
     return {
         "state": restored.data.state,

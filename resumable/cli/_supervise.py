@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from .._errors import RUN_AGAIN
-from .._report.supervised import CAREFUL, FILE, Told, ToldEvent, read_told
+from .._report.supervised import CAREFUL, FILE, ReportedEvent, RunReport, read_report
 from .._runtime.jobs import end_of_job
 from .._runtime.processes import ending_with_parent, memory_kills
 from .._text import duration, printable, quoted, shortened
@@ -72,7 +72,7 @@ class Judge:
     def after(
         self,
         code: int,
-        told: Told,
+        report: RunReport,
         *,
         now: float,
         asked_to_stop: str | None = None,
@@ -85,59 +85,59 @@ class Judge:
             wanted_memory: Whether the system killed processes during the run because memory was full; None if unknown.
             asked_to_stop: The signal that asked the supervisor to stop.
         """
-        self._note(code, told)
-        if code == 0 and not any(one.reason.startswith(_LIMITED) for one in told.ended):
-            return Verdict("done", _left_in(told))
+        self._note(code, report)
+        if code == 0 and not any(one.reason.startswith(_LIMITED) for one in report.ended):
+            return Verdict("done", _left_in(report))
         if asked_to_stop is not None:
             is_interrupt = asked_to_stop == "SIGINT"
             return Verdict("stopped", f"stopped by {asked_to_stop}", code=130 if is_interrupt else RUN_AGAIN)
-        if (hopeless := _hopeless(told)) is not None:
+        if (hopeless := _hopeless(report)) is not None:
             gave_up = RUN_AGAIN if hopeless.error.startswith("BudgetExhausted") else GAVE_UP
             return Verdict("given up", printable(hopeless.error), code=gave_up)
-        if told.again_at is not None:
-            wait = max(told.again_at + _MARGIN_SECONDS - now, 0.0)
+        if report.again_at is not None:
+            wait = max(report.again_at + _MARGIN_SECONDS - now, 0.0)
             return Verdict("again", "the quota is used up", wait)
         if code == RUN_AGAIN and self.is_in_job:
             return Verdict("stopped", "its time limit is reached; run it again", code=RUN_AGAIN)
         why = how_it_ended(code, wanted_memory)
         if self._at_item[1] >= self.tries:
-            item, error = self._item(told)
+            item, error = self._item(report)
             text = f"{item} ended {self.tries} runs in a row: {error}; {why}"
             return Verdict("given up", text, code=_exit_code(code))
         if self.without_progress >= self.tries:
-            made = f"made no progress{self._place(told)}" if self.items else "reported no progress"
+            made = f"made no progress{self._place(report)}" if self.items else "reported no progress"
             return Verdict("given up", f"{self.tries} runs {made}; {why}", code=_exit_code(code))
         if self.without_progress == 0 and code in (0, RUN_AGAIN):
             return Verdict("again", why)
         wait = self.backoff * 2.0 ** max(self.without_progress - 1, 0)
         return Verdict("again", why, min(wait, _MOST_BACKOFF_SECONDS))
 
-    def _note(self, code: int, told: Told) -> None:
+    def _note(self, code: int, report: RunReport) -> None:
         # A new operation is progress only if all earlier ones go on or are done: an id that changes with each run must
         # not repeat the job for ever.
-        is_new_ok = self._left <= told.items.keys()
+        is_new_ok = self._left <= report.items.keys()
         has_progress = False
-        for name, count in told.items.items():
+        for name, count in report.items.items():
             has_progress |= count > self.items.get(name, 0) and (name in self.items or is_new_ok)
             self.items[name] = max(count, self.items.get(name, 0))
-        if told.last:
-            self._left = frozenset(name for name, event in told.last.items() if event.name != "done")
-        is_waiting = told.again_at is not None
+        if report.last:
+            self._left = frozenset(name for name, event in report.last.items() if event.name != "done")
+        is_waiting = report.again_at is not None
         self.without_progress = 0 if has_progress else self.without_progress + (not is_waiting)
         item, count = self._at_item
-        self._at_item = (told.item, count + 1 if told.item == item else 1) if told.item is not None else (None, 0)
+        self._at_item = (report.item, count + 1 if report.item == item else 1) if report.item is not None else (None, 0)
         was_killed = code < 0 or _signal_of(code) in _KILLS
         self.is_careful = self.is_careful or (was_killed and self.without_progress > 0)
 
-    def _item(self, told: Told) -> tuple[str, str]:
-        assert told.item is not None
-        operation_id, loop, key = told.item
-        error = next(one.error for one in reversed(told.ended) if one.key is not None)
+    def _item(self, report: RunReport) -> tuple[str, str]:
+        assert report.item is not None
+        operation_id, loop, key = report.item
+        error = next(one.error for one in reversed(report.ended) if one.key is not None)
         shown = shortened(key, 80) if isinstance(key, str) else f"{key:,}"
         return f"item {shown} of {printable(loop)} in {printable(operation_id)}", printable(error)
 
-    def _place(self, told: Told) -> str:
-        last = told.newest
+    def _place(self, report: RunReport) -> str:
+        last = report.newest
         if last is None:
             return ""
         done, of = self.items[last.operation_id], "" if last.total_items is None else f" of {last.total_items:,}"
@@ -147,14 +147,14 @@ class Judge:
         return f"{where}, {printable(last.error)}" if last.error else where
 
 
-def _left_in(told: Told) -> str:
+def _left_in(report: RunReport) -> str:
     """A sentence about an operation with items left, though the job exited with 0; "" if there is none."""
-    left = next((one for one in told.ended if one.reason.startswith("Stopped: ")), None)
+    left = next((one for one in report.ended if one.reason.startswith("Stopped: ")), None)
     return f"it exited with 0, but {printable(left.operation_id)} has items left" if left else ""
 
 
-def _hopeless(told: Told) -> ToldEvent | None:
-    return next((one for one in told.ended if one.error.startswith(_HOPELESS)), None)
+def _hopeless(report: RunReport) -> ReportedEvent | None:
+    return next((one for one in report.ended if one.error.startswith(_HOPELESS)), None)
 
 
 def _exit_code(code: int) -> int:
@@ -213,18 +213,18 @@ class Supervisor:
                 code = self._run_once(path)
             except OSError as error:
                 code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_EXECUTABLE
-                return self._end(Verdict("given up", why_not(self._command, error), code=code), Told({}, {}), 1)
-            told, offset = read_told(path, offset)
+                return self._end(Verdict("given up", why_not(self._command, error), code=code), RunReport({}, {}), 1)
+            report, offset = read_report(path, offset)
             kills, before = memory_kills(), kills
             wanted = None if kills is None or before is None else kills > before
-            verdict = self._judge.after(code, told, now=time.time(), asked_to_stop=self._asked, wanted_memory=wanted)
+            verdict = self._judge.after(code, report, now=time.time(), asked_to_stop=self._asked, wanted_memory=wanted)
             if verdict.what == "again":
-                _say(f"run {runs:,}: {verdict.why}{_position(told)}; again {_in(verdict.seconds)}")
+                _say(f"run {runs:,}: {verdict.why}{_position(report)}; again {_in(verdict.seconds)}")
                 self._sleep(verdict.seconds)
                 if self._asked is None:
                     continue
-                verdict = self._judge.after(code, Told({}, {}), now=time.time(), asked_to_stop=self._asked)
-            return self._end(verdict, told, runs)
+                verdict = self._judge.after(code, RunReport({}, {}), now=time.time(), asked_to_stop=self._asked)
+            return self._end(verdict, report, runs)
 
     def _run_once(self, path: Path) -> int:
         environment = os.environ | {FILE: str(path)} | ({CAREFUL: "1"} if self._judge.is_careful else {})
@@ -248,12 +248,12 @@ class Supervisor:
         while self._asked is None and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, _NAP_SECONDS))
 
-    def _end(self, verdict: Verdict, told: Told, runs: int) -> int:
+    def _end(self, verdict: Verdict, report: RunReport, runs: int) -> int:
         if verdict.what != "done" or runs > 1 or verdict.why:
             after = f" after {runs:,} runs" if runs > 1 else ""
             why = f": {verdict.why}" if verdict.why else ""
             _say(f"{verdict.why}{after}" if verdict.what == "stopped" else f"{verdict.what}{after}{why}")
-        last = told.newest
+        last = report.newest
         facts = {"RESUMABLE_RUNS": str(runs), "RESUMABLE_ID": last.operation_id if last else ""}
         run_hook(self._hooks.get(verdict.what), verdict.what, verdict.why, self._command, facts)
         return verdict.code
@@ -263,8 +263,8 @@ def run_hook(hook: str | None, what: str, why: str, command: Sequence[str], fact
     """Run the shell command *hook*, if there is one. Its environment says how *command* ended, and why."""
     if hook is None:
         return
-    told = {"RESUMABLE_WHAT": what, "RESUMABLE_WHY": why, "RESUMABLE_COMMAND": " ".join(command)}
-    code = subprocess.run(hook, shell=True, env=os.environ | told | dict(facts)).returncode
+    environment = {"RESUMABLE_WHAT": what, "RESUMABLE_WHY": why, "RESUMABLE_COMMAND": " ".join(command)}
+    code = subprocess.run(hook, shell=True, env=os.environ | environment | dict(facts)).returncode
     if code:
         _say(f"the command for {what!r} failed with exit code {code}")
 
@@ -287,12 +287,12 @@ def _has_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def _position(told: Told) -> str:
-    last = told.newest
+def _position(report: RunReport) -> str:
+    last = report.newest
     if last is None:
         return ""
     of = "" if last.total_items is None else f" of {last.total_items:,}"
-    return f", at {told.items.get(last.operation_id, 0):,}{of}"
+    return f", at {report.items.get(last.operation_id, 0):,}{of}"
 
 
 def _in(seconds: float) -> str:

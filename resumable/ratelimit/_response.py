@@ -158,11 +158,11 @@ def _read_limit_object(source: object) -> Seen | None:
     """gidgethub's ``RateLimit`` and the clients that hold one, PyGithub's ``Rate``, our own ``RateLimit``."""
     if isinstance(source, BaseException):
         return None
-    told = _told(source) or _told(_get(source, "rate_limit"))
+    told = _limit_objects(source) or _limit_objects(_get(source, "rate_limit"))
     return Seen(told=told) if told else None
 
 
-def _told(source: object) -> tuple[RateLimit, ...]:
+def _limit_objects(source: object) -> tuple[RateLimit, ...]:
     if isinstance(source, RateLimit):
         return (source,)
     remaining, limit = _get(source, "remaining"), _get(source, "limit")
@@ -194,7 +194,7 @@ def _read_answer(source: object) -> Seen | None:
         headers = {}
     if is_error:
         seen = Seen(status, headers, message=_error_message(source), body=_error_body(source))
-        seen = replace(seen, told=_told(_get(source, "rate_limit")))
+        seen = replace(seen, told=_limit_objects(_get(source, "rate_limit")))
     else:
         # If the body has not been read, its public names would read from the network, or raise.
         bodies = (_get(source, name) for name in ("_content", "_body"))

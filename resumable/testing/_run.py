@@ -101,7 +101,7 @@ class Trial:
         except BaseException as error:
             if probe.stopped is None and not isinstance(error, Exception):
                 raise  # a real Ctrl-C, or pytest ends the test
-            problem = _told(error) if probe.stopped is None else ""
+            problem = _described(error) if probe.stopped is None else ""
         return _outcome(probe, result, problem, has_ended=has_ended)
 
     def _effects_now(self) -> Any:
@@ -189,7 +189,7 @@ def _fork() -> int:
         return os.fork()
 
 
-def _told(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     """The error, and the line of the user's code that raised it."""
     text = f"{type(error).__name__}: {error}"
     users = [frame for frame in traceback.extract_tb(error.__traceback__) if is_user_code(frame.filename)]

@@ -13,20 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from resumable._report.supervised import Told, ToldEvent, read_told
+from resumable._report.supervised import ReportedEvent, RunReport, read_report
 from resumable.cli._supervise import Judge, how_it_ended
 
 REPOSITORY = Path(__file__).parents[2]
 
 
-def told(items: int, name: str = "stopping", **facts: object) -> Told:
-    event = ToldEvent(name=name, operation_id="job", processed_items=items, total_items=10, **facts)  # type: ignore[arg-type]
-    return Told({"job": items}, {"job": event})
+def told(items: int, name: str = "stopping", **facts: object) -> RunReport:
+    event = ReportedEvent(name=name, operation_id="job", processed_items=items, total_items=10, **facts)  # type: ignore[arg-type]
+    return RunReport({"job": items}, {"job": event})
 
 
 def test_a_job_that_ends_well_is_done() -> None:
     assert Judge().after(0, told(10, "done"), now=0).what == "done"
-    assert Judge().after(0, Told({}, {}), now=0).what == "done"
+    assert Judge().after(0, RunReport({}, {}), now=0).what == "done"
 
 
 def test_a_job_that_ended_with_items_to_go_runs_again_at_once() -> None:
@@ -57,18 +57,20 @@ def test_three_runs_without_progress_are_enough_and_the_place_is_named(code: int
 
 def test_a_kill_that_a_shell_tells_of_is_one() -> None:
     judge = Judge()
-    judge.after(137, Told({}, {}), now=0)
+    judge.after(137, RunReport({}, {}), now=0)
 
     assert judge.is_careful
-    assert "reported no progress; SIGKILL killed it" in [judge.after(137, Told({}, {}), now=0) for _ in "ab"][-1].why
+    assert (
+        "reported no progress; SIGKILL killed it" in [judge.after(137, RunReport({}, {}), now=0) for _ in "ab"][-1].why
+    )
 
 
 def test_an_operation_that_is_another_one_in_each_run_is_no_progress() -> None:
     """An id with the time in it would be begun anew for ever."""
 
-    def new(number: int) -> Told:
-        event = ToldEvent(name="stopping", operation_id=f"job-{number}", processed_items=5, total_items=10)
-        return Told({event.operation_id: 5}, {event.operation_id: event})
+    def new(number: int) -> RunReport:
+        event = ReportedEvent(name="stopping", operation_id=f"job-{number}", processed_items=5, total_items=10)
+        return RunReport({event.operation_id: 5}, {event.operation_id: event})
 
     judge = Judge()
     verdicts = [judge.after(1, new(number), now=0) for number in range(4)]
@@ -79,18 +81,18 @@ def test_an_operation_that_is_another_one_in_each_run_is_no_progress() -> None:
 def test_a_second_operation_is_progress_if_the_first_is_done_or_met_again() -> None:
     judge = Judge()
     judge.after(1, told(3), now=0)
-    first, second = told(3), ToldEvent(name="stopping", operation_id="more", processed_items=1)
+    first, second = told(3), ReportedEvent(name="stopping", operation_id="more", processed_items=1)
     for number in range(1, 6):
-        second = ToldEvent(name="stopping", operation_id=f"more-{number}", processed_items=1)
-        both = Told({**first.items, second.operation_id: 1}, {**first.last, second.operation_id: second})
-        done = {name: ToldEvent(name="done", operation_id=name, processed_items=1) for name in both.items}
-        assert judge.after(1, Told(both.items, done | {"job": first.last["job"]}), now=0).what == "again"
+        second = ReportedEvent(name="stopping", operation_id=f"more-{number}", processed_items=1)
+        both = RunReport({**first.items, second.operation_id: 1}, {**first.last, second.operation_id: second})
+        done = {name: ReportedEvent(name="done", operation_id=name, processed_items=1) for name in both.items}
+        assert judge.after(1, RunReport(both.items, done | {"job": first.last["job"]}), now=0).what == "again"
 
 
 def test_a_job_that_counts_no_items_is_told_so() -> None:
     judge = Judge()
-    event = ToldEvent(name="saved", operation_id="job")
-    verdicts = [judge.after(1, Told({"job": 0}, {"job": event}), now=0) for _ in range(3)]
+    event = ReportedEvent(name="saved", operation_id="job")
+    verdicts = [judge.after(1, RunReport({"job": 0}, {"job": event}), now=0) for _ in range(3)]
 
     assert (
         verdicts[-1].why
@@ -156,10 +158,10 @@ def test_a_line_that_a_kill_has_cut_in_two_is_left_out(tmp_path: Path) -> None:
     whole = json.dumps({"name": "saved", "operation_id": "job", "processed_items": 7, "later": 1})
     path.write_text(f'{whole}\n{{"name": "saved", "oper')
 
-    first, offset = read_told(path, 0)
+    first, offset = read_report(path, 0)
 
     assert first.items == {"job": 7}
-    assert read_told(path, offset)[0].items == {}
+    assert read_report(path, offset)[0].items == {}
 
 
 # -- real jobs --------------------------------------------------------------------------------------------------------
