@@ -87,7 +87,7 @@ def _source(example: doctest.Example) -> str:
 
 
 async def _run_async(examples: list[doctest.Example]) -> None:
-    """As ``python -m asyncio`` does, in which ``await`` may stand at the top."""
+    """Run it as ``python -m asyncio`` does, where ``await`` may stand at the top level."""
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     async with resumable.checkpointed("example") as cp:
         names = names_of_examples() | {"cp": cp}

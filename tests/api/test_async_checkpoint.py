@@ -1,4 +1,4 @@
-"""The same under asyncio; above all, what a cancellation leaves."""
+"""Checkpoints under asyncio, and above all what a cancellation leaves."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def _busy_threads() -> Any:
 
 
 def in_threads(count: int, work: Any) -> list[BaseException]:
-    """Run *work* in so many threads at once; what they raised."""
+    """Run *work* in that many threads at once. Returns what they raised."""
     errors: list[BaseException] = []
     barrier = threading.Barrier(count)
 

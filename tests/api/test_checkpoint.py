@@ -106,7 +106,7 @@ def test_created_at_stays_and_last_updated_moves(manager: CheckpointManager, clo
 def test_semantics_1_after_a_kill_only_what_happened_since_the_last_save_is_done_again(
     count: int, interval: int, kills: list[int]
 ) -> None:
-    """A kill is told by copying what the store holds: nothing that the dying run does later reaches the copy."""
+    """Simulate a kill by copying the store: nothing that the dying run does later reaches the copy."""
     held: dict[str, bytes] = {}
     done: list[int] = []
     for kill in [*kills, None]:

@@ -1,4 +1,4 @@
-"""``resumable run --items``: each line once, many at a time, whatever dies when."""
+"""``resumable run --items``: each line once, many at a time, whenever a process dies."""
 
 from __future__ import annotations
 

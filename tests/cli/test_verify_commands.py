@@ -1,4 +1,4 @@
-"""``verify`` and ``repair``: what they are told, and what they print."""
+"""``verify`` and ``repair``: their arguments, and what they print."""
 
 from __future__ import annotations
 

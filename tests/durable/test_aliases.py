@@ -38,7 +38,7 @@ def test_a_change_inside_a_held_value_after_its_save_is_saved_by_the_next_and_se
 
 @pytest.mark.parametrize("is_held", [False, True])
 def test_a_change_inside_a_value_between_begin_and_commit_is_in_the_next_save(is_held: bool) -> None:
-    """As another task may make it while an async save waits for the disk."""
+    """A change that another task makes while an async save waits for the disk."""
     files = DurableDict()
     files["a"] = {"n": 1}
     held = files["a"] if is_held else None

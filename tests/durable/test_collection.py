@@ -100,7 +100,7 @@ def test_a_save_freezes_some_loaded_values_however_often_it_commits(kind: Any) -
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("kind", ["mapping", "set", "log", "made in the child"])
 def test_what_a_forked_child_writes_is_told_of_as_it_is_not_saved(kind: str, tmp_path: Path) -> None:
-    """As in a worker of a pool that fills a collection, instead of returning its result."""
+    """A worker of a pool fills a collection instead of returning its result."""
     told = tmp_path / "told.txt"
     with checkpointed("job", store=tmp_path) as cp:
         values, seen, log = cp.mapping("values"), cp.set("seen"), cp.log("log")

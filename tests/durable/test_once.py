@@ -1,4 +1,4 @@
-"""An effect happens once, whatever dies when; where nobody knows, that is told."""
+"""An effect happens once, whenever a run dies; an unknown outcome is reported."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def test_a_close_that_fails_can_be_tried_again(here: Path, monkeypatch: pytest.M
 
 
 def test_no_row_follows_the_last_save_of_a_run(here: Path) -> None:
-    """A thread that outlives the block is told so, instead of writing what does not count."""
+    """A thread that outlives the block gets an error, instead of writing rows that do not count."""
     store = LastSave()
     with checkpointed("job", store=store) as cp:
         rows = cp.sink("rows.txt")

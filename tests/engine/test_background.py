@@ -1,4 +1,4 @@
-"""Saves that threads bring to the disk while the loop goes on: each stands wholly, in its order, or its error is told.
+"""Saves that threads bring to the disk while the loop goes on: each is complete and in order, or its error is reported.
 
 The threads here do their work when the test lets them: in any order with what the loop does, and with errors before
 and after it.
@@ -160,7 +160,7 @@ class Loop(RuleBasedStateMachine):
 
     @contextmanager
     def errors_of_the_disk(self) -> Iterator[None]:
-        """A StoreError is told where one was made, and nowhere else."""
+        """A StoreError is reported where it happened, and nowhere else."""
         try:
             yield
         except StoreError:
@@ -375,7 +375,7 @@ def test_a_loop_does_not_wait_for_a_store_that_answers_late(tmp_path: Path) -> N
 
 
 class Appends(MemoryStore):
-    """Memory behind a network, which is told of each append."""
+    """A store in memory that counts as remote, and records each append."""
 
     traits = replace(MemoryStore.traits, is_remote=True)
 

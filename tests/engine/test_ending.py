@@ -1,4 +1,4 @@
-"""What an error that leaves a block is told with: the item, those around it, and that all is saved."""
+"""The notes of an error that leaves a block: the item, the items around it, and that all is saved."""
 
 from __future__ import annotations
 

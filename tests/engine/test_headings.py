@@ -183,7 +183,7 @@ def test_a_program_without_ticks_writes_all_its_rows() -> None:
 
 
 def test_a_program_that_ticks_once_adds_a_row_in_each_run() -> None:
-    """As a cron job does that keeps its checkpoint: an equal row is another measurement."""
+    """A cron job that keeps its checkpoint: an equal row is another measurement."""
 
     def finish(cp: Any) -> None:
         cp.tick()

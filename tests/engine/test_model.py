@@ -103,7 +103,7 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.is_open)
     @rule()
     def crash(self) -> None:
-        """As a kill does: the lock is free, and nothing was saved on the way out."""
+        """End as a kill does: the lock is free, and nothing is saved."""
         self.cp._operation.release()
         self.is_open = False
 

@@ -1,4 +1,4 @@
-"""A block inside of another checkpoint's: rows that may be lost are told of."""
+"""A block inside of another checkpoint's: it warns of rows that may be lost."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def saved(directory: Path) -> CheckpointData:
 
 
 def before(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, work: Callable[[], object]) -> None:
-    """As another thread would, do *work* just before a method."""
+    """Do *work* just before a method, as another thread may."""
     original = getattr(owner, name)
 
     def meanwhile(*args: Any, **kwargs: Any) -> Any:

@@ -31,7 +31,7 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def left_behind(url: str, seconds: float) -> Any:
-    """The lease of an owner of "job" that has fallen silent; it lasts so many seconds."""
+    """The lease of a silent owner of "job"; it lasts that many seconds."""
     return open_url(url, Parameters()).claim("job", ELSEWHERE, ttl=seconds)
 
 

@@ -27,7 +27,7 @@ class Stop(Exception):
 
 
 class Quota:
-    """A server with *limit* requests a window of so many seconds; it counts what comes too early."""
+    """A server that allows *limit* requests in each window; it counts requests that come too early."""
 
     def __init__(self, clock: ManualClock, limit: int = 10, window: float = 60) -> None:
         self.clock = clock

@@ -257,7 +257,7 @@ def test_an_artifact_comes_along(here: Path, server: Medium) -> None:
 
 
 def test_a_run_that_is_killed_while_it_brings_it_loses_nothing(here: Path, server: Medium) -> None:
-    """Whatever dies when, the next one begins with all that was done, and it is told once."""
+    """Whenever a run dies, the next one begins with all that was done, and says so once."""
     chance, killed = random.Random(3), 0
     run(url_of(server))  # all code is loaded now
     for _ in range(5):
@@ -322,7 +322,7 @@ def test_it_lies_here_before_the_store_is_waited_for_and_goes_when_that_comes_ba
 def test_the_loop_goes_on_though_the_store_is_away_for_longer_than_the_lease(
     patience: float, here: Path, server: Medium
 ) -> None:
-    """Nobody has taken the operation: who was silent for so long may be replaced, but was not."""
+    """Nobody took over the operation: an owner that was silent this long may be replaced, but was not."""
     options: Any = {"on_store_error": "continue", "patience": patience, "store": url_of(server)}
     with checkpointed("job", every(items=1), auto_cleanup=False, **options) as cp:
         log, longest, began = cp.log("log"), 0.0, time.monotonic()

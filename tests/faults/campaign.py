@@ -125,7 +125,7 @@ def run(directory: Path, seconds: float) -> int:
 
 
 def campaign(kills: int, seed: int) -> tuple[int, int]:
-    """Kill the loop so many times, until something is different.
+    """Kill the loop up to that many times, until something differs.
 
     Returns how many times it came to its end, and in how many runs something was different.
     """

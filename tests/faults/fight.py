@@ -166,7 +166,7 @@ def fight(
 
 
 def until_saves(notes: Path, count: int) -> None:
-    """Wait until so many were acknowledged, for a minute at most: on a busy machine the fight takes longer."""
+    """Wait until that many saves were confirmed, for a minute at most: a busy machine needs longer."""
     end = time.monotonic() + 60
     while notes.read_text().count('"ack"') < count and time.monotonic() < end:
         time.sleep(0.05)

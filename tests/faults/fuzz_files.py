@@ -58,7 +58,7 @@ def mutated(raw: bytes, chance: random.Random) -> bytes:
 
 
 def wrong(value: Any, chance: random.Random) -> Any:
-    """The same JSON, one value of which is another, or gone, or under another name."""
+    """The JSON with one value changed, removed, or under another name."""
     where, inside = value, [value]
     while isinstance(where, dict | list) and where:
         inside.append(where)

@@ -1,4 +1,4 @@
-"""The same led by coverage (atheris): it learns which bytes lead further into the code, and goes on from those.
+"""Fuzzing guided by coverage (atheris): it learns which bytes lead further into the code, and goes on from those.
 
     python -m tests.faults.fuzz_guided [--runs 100000] [--seconds 600] [--corpus DIRECTORY]
 

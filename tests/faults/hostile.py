@@ -91,7 +91,7 @@ def seeds() -> list[tuple[bytes, bytes | None]]:
 
 
 def in_format_1(snapshot: bytes, journal: bytes) -> tuple[bytes, bytes]:
-    """The same pair as an earlier release would have written it."""
+    """The pair in the form of an earlier release."""
     document = json.loads(snapshot)
     own = document["resumable"]
     del own["journal"]
@@ -167,7 +167,7 @@ def use(snapshot: bytes, journal: bytes | None, directory: Path) -> None:
 
 
 def load_modules() -> None:
-    """Load all that the library loads on demand: to load it is no deed of a file."""
+    """Load what the library loads on demand, so that a file is not blamed for it."""
     for module in pkgutil.walk_packages(resumable.__path__, "resumable."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)

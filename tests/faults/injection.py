@@ -156,7 +156,7 @@ def _points_in(log: str) -> Iterator[Point]:
 
 
 class Servers:
-    """As many servers as there are processors."""
+    """One server for each processor."""
 
     def __init__(self) -> None:
         self._count = os.cpu_count() or 1

@@ -30,7 +30,7 @@ FileStore.traits = dataclasses.replace(FileStore.traits, fold_after=0)  # so tha
 ITEMS = 3000
 SAVE_EVERY = 7
 ASK_EVERY = 40
-"""After so many items the loop itself asks for a save, and knows what it holds."""
+"""After this many items the loop saves itself, and knows what the save holds."""
 LONGEST_SECONDS = 0.06
 """So long does a run work at most until it is killed: a loop is killed some ten or twenty times on its way."""
 EARLY = 0.1

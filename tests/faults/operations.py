@@ -110,7 +110,7 @@ def file_of(name: str, directory: Path, suffix: str = ".json") -> Path:
 
 
 def older_file_of(name: str, directory: Path, suffix: str = ".json") -> Path:
-    """The same file before the operation was moved."""
+    """The file before the operation was moved."""
     return directory / (str(plain_name(id_of(name))).removesuffix(".json") + suffix)
 
 
@@ -341,7 +341,7 @@ def perform(name: str, directory: Path) -> None:
 
 
 def child(name: str, directory: Path, output: str) -> None:
-    """All that a forked process does. It performs when it is told to, so that a tracer can be attached first."""
+    """The work of a forked process. It waits for a command, so that a tracer can be attached first."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(-1))

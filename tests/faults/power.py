@@ -82,7 +82,7 @@ class Disk:
     _first: tuple[dict[str, int], dict[int, bytes]] | None = None
 
     def first(self) -> Disk:
-        """As it was before anything was taken."""
+        """The state before any operation."""
         assert self._first is not None
         return Disk(*self._first)
 

@@ -1,4 +1,4 @@
-"""``resumable copy``, killed at random: what is in the target is old, or new, or said to be unfinished."""
+"""``resumable copy``, killed at random: the target is old, or new, or reported as unfinished."""
 
 from __future__ import annotations
 

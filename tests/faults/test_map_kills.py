@@ -76,7 +76,7 @@ def lines(directory: Path, name: str) -> list[str]:
 
 
 def wait_for(directory: Path, name: str, count: int, job: subprocess.Popen[bytes]) -> bool:
-    """Until so many lines stand in a file; False if the job ended before."""
+    """Wait until a file has that many lines. Returns False if the job ended before."""
     deadline = time.monotonic() + 300
     while len(lines(directory, name)) < count and job.poll() is None:
         assert time.monotonic() < deadline, (directory / "errors").read_text()

@@ -19,7 +19,7 @@ from tests.faults.injection import WHOLE, Point, Servers, scratch, strace
 
 ERRORS = ("ENOSPC", "EIO", "EACCES", "EDQUOT")
 STEP = 1 if WHOLE else 150
-"""Killed is at every so many-th line; without ``--full`` at every third call."""
+"""Kill at every n-th line; without ``--full`` at every third call."""
 REPOSITORY = Path(__file__).parents[2]
 OF_ONE_THREAD = [name for name in JOBS if "async" not in name]
 """The others make their system calls in several threads, which strace counts each for itself."""
@@ -65,7 +65,7 @@ def test_a_kill_at_any_call_loses_nothing_and_repeats_nothing(name: str, servers
 @pytest.mark.timeout(0 if WHOLE else 300)
 @pytest.mark.parametrize("name", OF_ONE_THREAD)
 def test_an_error_of_any_call_loses_nothing_and_repeats_nothing(name: str, servers: Servers, figure: Figure) -> None:
-    """The job is begun again after an error that is told, as a person would."""
+    """Run the job again after a reported error, as a person would."""
     check = JOBS[name][1]
     told: Counter[str] = Counter()
 

@@ -37,7 +37,7 @@ TORN = {"torn": 700, "long torn": 6000}
 """Bytes of a save that an earlier power cut has left."""
 TORN_LINE = b'9900 0a1b2c3d {"seq":'
 GO_ON_AFTER = 1 if WHOLE else 25
-"""After so many states the next run is tried as well."""
+"""Try the next run, too, after each of this many states."""
 
 
 def kind_of(scenario: str) -> str:
@@ -183,7 +183,7 @@ REMNANTS = {
 
 
 def append_to_file(path: Path, end: int, lines: Iterable[bytes], done: Callable[[], None]) -> None:
-    """As the lease does it, once it knows the *end* of what counts."""
+    """Repair as the lease does, once it knows the *end* of what counts."""
     journal = JournalFile(path, end)
     for line in lines:
         journal.append(line)
@@ -192,7 +192,7 @@ def append_to_file(path: Path, end: int, lines: Iterable[bytes], done: Callable[
 
 
 def append_by_lease(path: Path, end: int, lines: Iterable[bytes], done: Callable[[], None]) -> None:
-    """As a run does it, which looks itself where the journal ends."""
+    """Repair as a run does, which finds the end of the journal itself."""
     with claimed(FileStore(path.parent), "job") as lease:
         for line in lines:
             lease.append(lease.next, line)

@@ -360,7 +360,7 @@ def test_forks_in_the_middle_of_a_loop_change_nothing(tmp_path: Path, figure: Fi
 def test_each_write_may_take_only_a_part(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: Figure
 ) -> None:
-    """As the system may at any call: all is written nevertheless, and what cannot be is told."""
+    """The system may write a part at any call: the rest is written nevertheless, or an error says so."""
     write, calls = os.write, 0
     operations.defer_threads(monkeypatch.setattr)
 

@@ -1,4 +1,4 @@
-"""The journal's lines: what was wholly written is read, a torn tail is cut, any other damage is told."""
+"""The journal's lines: complete lines are read, a torn tail is cut, other damage is reported."""
 
 from __future__ import annotations
 

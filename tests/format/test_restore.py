@@ -35,7 +35,7 @@ Image = partial(Files, key="crawl")
 
 
 def content_of(snapshot: bytes, journal: bytes | None = None) -> CheckpointData | None:
-    """What loads; None if it is said to be damaged."""
+    """The loaded checkpoint; None if it is reported as damaged."""
     try:
         restored = restore(Image(snapshot, journal), "crawl", now=NOW)
     except CheckpointCorruptError:

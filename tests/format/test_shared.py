@@ -1,4 +1,4 @@
-"""One object under two names of a state is told of: it comes back as two."""
+"""A warning of one object under two names of a state, which comes back as two."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ BEGAN = 1_795_000_000.0
 
 
 def trail_of(runs: int, items_a_run: int, seconds_a_run: float) -> Trail:
-    """What *runs* runs leave, each of so many items, at the rates that a checkpoint notes them."""
+    """The trail of *runs* runs of that many items each, at the rates of a checkpoint."""
     trail, items, at, elapsed = Trail(), 0, BEGAN, 0.0
     for run in range(1, runs + 1):
         at += 3600  # nobody ran it

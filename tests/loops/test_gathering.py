@@ -55,7 +55,7 @@ def test_items_gathered_in_the_head_of_a_for_are_refused_before_one_is_taken(job
 
 
 def test_without_source_they_are_refused_too() -> None:
-    """As in a program that was frozen, or given to exec."""
+    """Code without source lines, as in a frozen program or in exec."""
     code = "def job(cp):\n    for item in list(cp.remaining(range(3))):\n        pass\n"
     names: dict[str, Any] = {}
     exec(compile(code, "<no file>", "exec"), names)

@@ -1,4 +1,4 @@
-"""Pages go on where they were: nothing of a page is lost or given twice, and what changed is told."""
+"""Pages go on where they were: no item is lost or given twice, and changes are reported."""
 
 from __future__ import annotations
 

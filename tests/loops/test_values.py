@@ -244,7 +244,7 @@ def test_a_checkpoint_of_items_without_a_value_is_not_called_damaged() -> None:
 
 
 class DataSet:
-    """As those of the training libraries: no ``__iter__``, and no IndexError at the end."""
+    """A dataset of a training library: it has no ``__iter__``, and raises no IndexError at its end."""
 
     def __init__(self, count: int) -> None:
         self.count = count

@@ -1,4 +1,4 @@
-"""``on_event=``: what is told, in which order, and that a function which fails or hangs harms nothing."""
+"""``on_event=``: the events and their order; a function that fails or hangs harms nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said to people: bars and sentences."""
+"""Sentences for people, and bars."""
 
 from __future__ import annotations
 

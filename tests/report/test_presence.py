@@ -82,7 +82,7 @@ def test_a_run_that_fails_at_once_leaves_its_events(home: Path, monkeypatch: pyt
 def test_a_pause_is_seen_from_a_machine_that_has_no_pulse_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The wish lies in the store, and so does the save that was made for it."""
+    """The store has the request, and the save that was made for it."""
     states: list[tuple[str, str]] = []
 
     def look() -> None:

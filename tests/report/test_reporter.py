@@ -250,7 +250,7 @@ def test_an_error_ends_the_bar_before_the_last_save(stderr: Callable[[], str]) -
 
 
 def test_a_first_wait_that_is_broken_off_gives_the_screen_back(stderr: Callable[[], str]) -> None:
-    """The engine then closes without a save: nothing is said to have stopped."""
+    """The engine then closes without a save, and prints no sentence about a stop."""
     display, run = Display(), Run()
     run.metadata.save_count, run.metadata.last_save_reason = 3, "Interrupted: KeyboardInterrupt"
     reporter = Reporter(display)

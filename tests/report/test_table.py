@@ -1,4 +1,4 @@
-"""How a mapping, a log or a set becomes rows and columns, and what kind of value a column is said to hold."""
+"""A mapping, log or set becomes rows and columns, with the kind of each column."""
 
 from __future__ import annotations
 

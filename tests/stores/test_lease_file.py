@@ -56,7 +56,7 @@ def test_an_owner_of_this_machine_that_was_killed_is_replaced_at_once(tmp_path: 
 
 @pytest.mark.slow
 def test_a_run_waits_for_the_rest_of_a_silent_owners_lease(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Whose clock may be a year ahead: only that nothing has changed for so long counts."""
+    """Its clock may be a year ahead: only how long nothing changed counts."""
     left_behind(tmp_path, 0.7)
     os.utime(tmp_path / ".checkpoint_job.lock.1", (time.time() + 1e7, time.time() + 1e7))
     began = time.monotonic()

@@ -60,7 +60,7 @@ def test_who_stood_still_in_a_claim_or_a_delete_removes_nothing_of_the_next_owne
 
 
 def connections_ended(server: str, url: str) -> int:
-    """As a cloud ends those that are idle; how many."""
+    """End idle connections, as a cloud does. Returns how many."""
     engine = sa.create_engine(parsed(url.partition("?")[0]), isolation_level="AUTOCOMMIT")
     query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = user"
     with engine.connect() as connection:

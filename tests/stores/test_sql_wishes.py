@@ -1,4 +1,4 @@
-"""The table of wishes, made when it is first needed."""
+"""The table of requests to running jobs; it is created when it is first needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dask and Ray behind the interface of an executor: crashes are told from errors of a call."""
+"""Dask and Ray behind the interface of an executor: crashes are distinguished from errors of a call."""
 
 from __future__ import annotations
 

@@ -476,7 +476,7 @@ def test_one_quota_is_waited_for_once_by_all(engine: Callable[[], Any], batch: i
 
 
 def test_a_window_that_begins_anew_is_not_asked_for_more_than_it_has(store: MemoryStore) -> None:
-    """Until the first answer, nobody knows a limit; from then on, no more are out at once than it allows."""
+    """Before the first answer the limit is unknown; after it, no more calls are in flight than the limit allows."""
     clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
     api = Api(clock)
     with checkpointed("crawl", manager=CheckpointManager(store=store, clock=clock, save_strategy=NEVER)) as cp:

@@ -131,7 +131,7 @@ async def test_a_call_that_is_cancelled_is_a_failed_item_and_not_the_end(
 
 
 async def test_a_call_that_is_cancelled_is_raised_as_an_error(store: MemoryStore) -> None:
-    """As a cancellation, it would end a task group without a word."""
+    """If it were a cancellation, it would end a task group silently."""
     with pytest.raises(CancelledError, match="the call was cancelled"):  # noqa: PT012
         async with opened(store) as cp:
             async for _ in cp.amap(cancelled_at_2, range(4)):
