@@ -15,24 +15,25 @@ from .._report.shards import Sum, matches, sums_of
 from .._report.summary import Summary, summaries
 from .._text import printable
 from ..stores import CheckpointStore
-from ._export import export_command
 from ._options import ids_for_the_shell, known, not_found, opened, the_only_one, with_key, with_options
-from ._removal import rm_command
 from ._screens import as_json_object, make_console, print_json, print_list, print_sealed, print_sums, print_waiting
 from ._show import details, print_show
-from ._verify_commands import repair_command, verify_command
 
 _ON_DEMAND = {
     "copy": ("_copy", "copy_command"),
     "diff": ("_diff", "diff_command"),
+    "export": ("_export", "export_command"),
     "pause": ("_control", "pause_command"),
+    "repair": ("_verify_commands", "repair_command"),
     "report": ("_report", "report_command"),
     "resume": ("_control", "resume_command"),
     "retry-failed": ("_control", "retry_failed_command"),
+    "rm": ("_removal", "rm_command"),
     "run": ("_run", "run_command"),
     "serve": ("_serve", "serve_command"),
     "stop": ("_control", "stop_command"),
     "tail": ("_watch", "tail_command"),
+    "verify": ("_verify_commands", "verify_command"),
     "watch": ("_watch", "watch_command"),
 }
 """The module and function of each command that is loaded only when it is called."""
@@ -211,12 +212,6 @@ def show_command(operation_id: str | None, where: str | None, as_json: bool, key
         print_json(as_json_object(summary) | details(summary, restored))
     else:
         print_show(make_console(), summary, restored, where)
-
-
-commands.add_command(export_command)
-commands.add_command(rm_command)
-commands.add_command(verify_command)
-commands.add_command(repair_command)
 
 
 @commands.command("completion", short_help="Print a script that completes commands and ids in your shell.")

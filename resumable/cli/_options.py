@@ -7,20 +7,22 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from .._errors import CheckpointBusyError, CheckpointCorruptError, StoreError
 from .._format.document import is_encrypted
 from .._format.restore import good_previous
-from .._format.verify import Unseal
 from .._report.scan import ids_in, is_missing, name_of, not_there, nothing_in
 from .._report.summary import SealedError, Summary, summary_of
 from .._text import close_to, printable
 from ..stores import CheckpointStore, EncryptedStore, Holder, MemoryStore, Stored, WishStore, open_store
 from ..stores._encrypted import WrongKeyError
 from ..stores.defaults import default_place, place_to_open
+
+if TYPE_CHECKING:
+    from .._format.verify import Unseal
 
 F = TypeVar("F", bound=Callable[..., Any])
 _KEY_VARIABLE = "RESUMABLE_KEY"

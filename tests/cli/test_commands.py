@@ -178,3 +178,12 @@ def test_a_store_that_this_version_lacks_is_a_wrong_call() -> None:
 
     assert result.exit_code == 2
     assert "gopher://" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_command_does_not_load_what_only_others_need() -> None:
+    program = "import sys, resumable.cli._commands; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+
+    others = {"tarfile", *(f"resumable.cli.{name}" for name in ("_export", "_removal", "_run", "_verify_commands"))}
+    assert others & set(done.stdout.split()) == set()
