@@ -100,16 +100,17 @@ def _as_text(found: Verified, is_verbose: bool) -> str:
     about = f": {printable(found.problem)}" if found.problem and not is_told_below else ""
     lines = [f"{printable(found.operation_id)}: {found.verdict}{about}"]
     for file in found.files:
-        lines.append(_file_as_text(file))
+        lines.append(_file_as_text(file, found.place))
         lines += [f"    {printable(record)}" for record in (file.records if is_verbose else ())]
     if found.verdict == "damaged":
         lines.append(_way_out(found))
     return "\n".join(lines)
 
 
-def _file_as_text(file: FileFound) -> str:
+def _file_as_text(file: FileFound, place: str) -> str:
     about = "; ".join(filter(None, [printable(file.problem), printable(file.notes)]))
-    return f"  {file.role:<9}{file.kind:<11}{file.verdict:<8} {printable(file.path.name)}: {about}"
+    name = "" if place else f"{printable(file.path.name)}: "  # only a directory has files
+    return f"  {file.role:<9}{file.kind:<11}{file.verdict:<8} {name}{about}"
 
 
 def _way_out(found: Verified) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from resumable import CheckpointCorruptError, CheckpointManager
+from resumable import CheckpointCorruptError, CheckpointManager, open_store
 from resumable._format.journal import read
 from resumable.stores import EncryptedStore, FileStore
 from tests.support.damaged import KEY, kept, loaded, run, spoil
@@ -149,3 +149,13 @@ def test_the_message_of_a_damaged_encrypted_one_can_be_pasted(sealed: Path, monk
     found = CheckpointManager(store=store).load_checkpoint("job")
     assert found is not None
     assert found.state == {"n": 0}
+
+
+def test_no_file_is_named_in_a_store_that_has_none(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/saved.db"
+    CheckpointManager(store=open_store(url)).create_checkpoint("job", {"page": 7})
+
+    shown = run("verify", "--store", url).output
+
+    assert shown.startswith("job: good\n  current  checkpoint good     saved 20"), shown
+    assert ".json" not in shown
