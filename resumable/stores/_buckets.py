@@ -244,12 +244,21 @@ class Bucket:
                 status is None or status[1] in _MAY_PASS or (status[1][0] == "5" and status[1] != "501")
             )
             passes |= any(code in text for code in _RENEWED)
+            if _ASKS_THE_MACHINE.search(text):
+                text = f"no credentials: set {_CREDENTIALS[self._scheme]}, or run where the machine has a role ({text})"
             # The error's text shows the whole request, which may contain a secret.
             raise StoreError(f"{self.place}: {text}", is_transient=passes) from None
 
 
 _RENEWED = ("ExpiredToken", "TokenRefreshRequired")
 """Codes of credentials that have run out, and are renewed by whoever has given them."""
+_ASKS_THE_MACHINE = re.compile(r"169\.254\.169\.254|latest/api/token|metadata\.google\.internal")
+"""In errors of requests for credentials, which a client without any sends to the cloud's machine that it runs on."""
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
 _TOLD = (r"<Code>([^<]*)", r"<Message>([^<]*)")
 _pid: int | None = None
 

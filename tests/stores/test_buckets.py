@@ -40,3 +40,14 @@ def test_no_credential_is_told(url: str) -> None:
         away.read("crawl")
     assert "very-secret" not in str(caught.value)
     assert ACCESS["AWS_SECRET_ACCESS_KEY"] not in str(caught.value)
+
+
+def test_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any, the client asks the machine that it believes to run on, and its error tells only of that."""
+    for name in ACCESS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
+    store = open_store("s3://bucket/x?region=us-east-1")
+
+    with pytest.raises(StoreError, match=r"s3://bucket/x: no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET"):
+        store.read("crawl")
