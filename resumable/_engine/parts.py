@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .._durable import Durable, Sinks, make
+from .._durable import Durable, DurableLog, Sinks, make
 from .._durable.sink import Mode, Sink
 from .._durable.sink_file import Existing
 from .._durable.typed import make_typed
@@ -169,9 +169,15 @@ class Parts:
             operation_id=self.options.operation_id,
             failed=self.failed,
         )
-        loops.running.again.attach(self.cut.boundary, loops.views.values())
+        loops.running.again.attach(self.cut.boundary, loops.views.values(), self._ends())
         loops.running.watch(self.cut.boundary)
         return loops
+
+    def _ends(self) -> dict[str, int]:
+        """How long the output files and logs of the run before are, by what they are known as."""
+        ends = {str(sink["path"]): int(sink["offset"]) for sink in self.saved.sinks.values() if "path" in sink}
+        logs = [*self.collections.values(), *self.held.values()]
+        return ends | {one.known_as: len(one) for one in logs if isinstance(one, DurableLog)}
 
     @_made_once
     def failed(self) -> Failed:

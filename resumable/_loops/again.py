@@ -47,11 +47,27 @@ class Wrote(msgspec.Struct, frozen=True, omit_defaults=True):
     item: ItemKey | None = None
     rest: dict[str, Where] = {}
 
+    def up_to(self, ends: Mapping[str, int]) -> Wrote:
+        """What lies before the *ends* of the files and collections. A save may note rows that it does not count."""
+        parts = (_up_to(one, ends) for one in (self.before, self.compacted, self.after, self.rest))
+        before, compacted, after, rest = parts
+        return Wrote(before=before, compacted=compacted, after=after, item=self.item, rest=rest)
+
     def __bool__(self) -> bool:
         return bool(self.before or self.compacted or self.after or self.rest)
 
 
 NOTHING = Wrote()
+
+
+def _up_to(wrote: Mapping[str, Where], ends: Mapping[str, int]) -> dict[str, Where]:
+    found: dict[str, Where] = {}
+    for name, where in wrote.items():
+        end = ends.get(name)
+        left = where if end is None else [(start, min(stop, end)) for start, stop in where if start < end]
+        if left:
+            found[name] = left
+    return found
 
 
 def merged(some: Mapping[str, Where], others: Mapping[str, Where]) -> dict[str, Where]:
@@ -99,10 +115,15 @@ class WrittenAgain:
         self.open: dict[str, Where] = {}
         self.last: LoopView | None = None
 
-    def attach(self, boundary: Boundary, views: Iterable[LoopView]) -> None:
-        """Expect the rows that an earlier run noted at its loops."""
+    def attach(self, boundary: Boundary, views: Iterable[LoopView], ends: Mapping[str, int]) -> None:
+        """Expect the rows that an earlier run noted at its loops.
+
+        Args:
+            ends: How long the files and collections were when this run began.
+        """
         self.boundary, self.writers = boundary, boundary.writers
         for view in views:
+            view.keep_up_to(ends)
             self._expect_around(view)
             if view.wrote.item is not None:
                 self._expect((view.name, view.wrote.item), view.wrote.rest)

@@ -128,7 +128,7 @@ class SmallLoops:
         view, site, past, done = streak.view, streak.site, self.past, before.done()
         loop: Loop[Any] = SmallRemaining(items, owner, view, what, thread, site, running, boundary)
         past.made += 1
-        if view.wrote is not NOTHING:
+        if view.wrote is not NOTHING and site.count:  # else it shows the last loop of the item before
             site.keep_written(view)
         if streak.around is not None:
             view.within = streak.level.within

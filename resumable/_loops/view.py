@@ -314,6 +314,12 @@ class LoopView:
 
     # -- rows written again
 
+    def keep_up_to(self, ends: Mapping[str, int]) -> None:
+        """Forget rows that lie behind the *ends* of the files and collections: they were cut off."""
+        if self.wrote is not NOTHING:
+            self.wrote = self.wrote.up_to(ends)
+            self.wrote_before_compacted = self.wrote.compacted
+
     def note_before(self, found: Mapping[str, Where]) -> None:
         """*found* was written before it began; what an earlier run has written there stays."""
         first = {name: where[0][0] for name, where in found.items()}

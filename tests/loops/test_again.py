@@ -333,3 +333,36 @@ def test_a_row_in_a_finally_around_a_loop_is_there_once_after_a_stop_between_ite
     run(9)
 
     assert sorted(Path("rows.txt").read_text().split()) == ["end", "row", "row", "row"]
+
+
+@pytest.mark.parametrize("stop", range(1, 13))
+def test_equal_rows_before_an_inner_loop_are_all_there_after_a_stop(
+    stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop before the first inner item ends the run where that loop begins: these rows do not count."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(stop: int) -> list[str]:
+        with opened() as cp:
+            rows, log, steps = cp.sink("rows.txt"), cp.log("log"), iter(range(1, 1000))
+
+            def write(text: str) -> None:
+                rows.write(f"{text}\n")
+                log.append(text)
+                if next(steps) == stop:
+                    cp.stop()
+
+            for _ in cp.remaining(range(3)):
+                write("-")
+                write("-")
+                for _ in cp.remaining(range(2)):
+                    write("x")
+                write("-")
+            return list(log)
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        run(stop)
+    log = run(0)
+
+    assert log == ["-", "-", "x", "x", "-"] * 3
+    assert Path("rows.txt").read_text().split() == log
