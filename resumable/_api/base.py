@@ -322,8 +322,9 @@ class BaseCheckpoint(Holding, Generic[S]):
         from .._engine.opening import open_operation  # loads everything else: `import resumable` stays light
 
         self._operation = yield from open_operation(self._options, wake=self._wake, ticker=self._inner)
-        ticks = self._operation.parts.cut.boundary.ticks
-        self._move, self._count = ticks.__next__, ticks.__length_hint__
+        boundary = self._operation.parts.cut.boundary
+        self._move, self._count = boundary.ticks.__next__, boundary.ticks.__length_hint__
+        boundary.wake = self._wake
         outer = current.CHECKPOINT.get()
         yield from self._operation.begin(self)
         if outer is not None and outer.boundary.writers:

@@ -2,12 +2,13 @@
 
 Read ``collection`` first: a save begins with each collection's change, then commits or rolls back. The collections are
 ``dict``, ``set`` and ``log``. ``keyed`` lets dict and set leave out what an unfinished item wrote, ``order`` keeps a
-dict's keys in their order then; ``typed`` gives collections values of a class. ``frozen``, ``aliases`` and ``below``
-make sure that no change is missed; ``changes`` encodes the changes, and replays them onto the last snapshot. ``sink``
-is an output file, synced before each save; ``sink_file`` opens it at its saved end, ``claim`` refuses a file that
-another operation will still cut back, and ``sinks`` holds all of them. ``once`` records which effects have happened,
-``tracked`` the states of generators and loaders at the end of each item. ``artifact`` records which version of each
-file a save names; ``publishing`` copies a file to its final path.
+dict's keys in their order then, and ``ahead`` takes many new values of a dict before the save; ``typed`` gives
+collections values of a class. ``frozen``, ``aliases`` and ``below`` make sure that no change is missed; ``changes``
+encodes the changes, and replays them onto the last snapshot. ``sink`` is an output file, synced before each save;
+``sink_file`` opens it at its saved end, ``claim`` refuses a file that another operation will still cut back, and
+``sinks`` holds all of them. ``once`` records which effects have happened, ``tracked`` the states of generators and
+loaders at the end of each item. ``artifact`` records which version of each file a save names; ``publishing`` copies a
+file to its final path.
 """
 
 from .changes import Replay, Snapshot

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from itertools import chain, compress
-from operator import is_
+from itertools import chain, compress, count, repeat
+from operator import is_, is_not
 from typing import Any, TypeVar
 
 from .._json import LEAVES, encode_spelled, is_scalar, step
@@ -133,6 +133,14 @@ def _is_constant(value: Any) -> bool:
 
 
 # -- many new values at once -------------------------------------------------------------------------------------------
+
+
+def elsewhere(collection: dict[str, Any], keys: list[str], values: Collection[Any]) -> list[int]:
+    """The indexes of those *values* that the *collection* does not hold: their keys have newer values, or copies."""
+    here = dict.values(collection) if len(keys) == len(collection) else map(dict.get, repeat(collection), keys)
+    if all(map(is_, values, here)):
+        return []
+    return list(compress(count(), map(is_not, values, map(dict.get, repeat(collection), keys))))
 
 
 def held(values: Collection[Any], beside: int, *, are_tracked: bool) -> list[int] | None:

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 from msgspec import Raw
 
 from .._json import check, encode, encode_spelled, is_exact, is_plain, step, to_json
 from .._runtime.interpreter import untracker
+from .frozen import FrozenList
 
 CHUNK = 1000
 """Entries encoded at once in a snapshot."""
@@ -116,6 +118,102 @@ def about_bytes(count: int, some: Iterable[Any]) -> int:
         return count * len(to_json(sample)) // len(sample)
     except Exception:
         return 0  # the save itself raises the error
+
+
+# -- the change of a dict ----------------------------------------------------------------------------------------------
+
+TOMBSTONE: Final[Any] = FrozenList()
+"""The value of a dirty key that was deleted; compared with ``is``."""
+ABSENT: Final[Any] = FrozenList()
+"""Stands for the value of a missing key; compared with ``is``."""
+
+
+class Pending(msgspec.Struct):
+    """What a save writes of a dict, by key.
+
+    Attributes:
+        originals: Assigned values, until frozen copies replace them. Aliases are found by their reference counts, so
+            nothing else may refer to them meanwhile.
+        frozen: Copies of the assigned values, for the save to write.
+        is_flat: Whether surely none of the values contains a dict or list.
+        deleted: Deleted keys, each with a tombstone.
+        moved: Keys that were deleted and assigned again. They stand behind those that were there before.
+        left: How many of the frozen values are not copies, because nobody else holds them.
+        is_shared: Whether a snapshot may use *frozen* itself: it does not change any more.
+        is_ahead: Whether it was taken ahead of the save. If that save fails, the next one writes it as it is.
+        raw: Assigned values that were taken ahead. They are the frozen ones, if those are the first.
+        done: How many of the raw values are in *frozen*, in the form that the save writes.
+        keys, values: Iterators over the rest.
+    """
+
+    originals: dict[str, Any] = {}
+    frozen: dict[str, Any] = {}
+    is_flat: bool = False
+    deleted: dict[str, Any] = {}
+    moved: list[str] = []
+    left: int = 0
+    is_shared: bool = False
+    is_ahead: bool = False
+    raw: dict[str, Any] = {}
+    done: int = 0
+    keys: Iterator[str] = iter(())
+    values: Iterator[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.frozen) + len(self.deleted)
+
+    def separate(self) -> None:
+        """Move the tombstones from the originals to the deleted keys."""
+        self.deleted = {key: value for key, value in self.originals.items() if value is TOMBSTONE}
+        for key in self.deleted:
+            del self.originals[key]
+
+    # -- ahead of the save
+
+    @property
+    def waiting(self) -> int:
+        """How many raw values are left."""
+        return len(self.raw) - self.done
+
+    def next_raw(self, most: int) -> tuple[list[str], list[Any]]:
+        """The next raw values, at most this many, with their keys. Memory is read in order, which takes half the time.
+
+        Nothing may be added to *frozen* or *raw*, or removed, between the calls.
+        """
+        if self.values is None:
+            self.keys, self.values = iter(self.raw), iter(self.raw.values())
+        return list(islice(self.keys, most)), list(islice(self.values, most))
+
+    def restart(self) -> None:
+        """Begin with the raw values once more."""
+        self.keys, self.values, self.done = iter(()), None, 0
+
+    def note(self, keys: list[str], *, has_deleted: bool) -> None:
+        """The values of *keys* are in the form that the save writes; *has_deleted*: some are tombstones."""
+        self.done += len(keys)
+        raw, deleted = self.raw, self.deleted
+        if deleted:
+            for key in deleted.keys() & set(keys):
+                del deleted[key]
+        if has_deleted:
+            deleted.update((key, TOMBSTONE) for key in keys if raw[key] is TOMBSTONE)
+        if raw is not self.frozen:
+            self.frozen.update(zip(keys, map(raw.__getitem__, keys), strict=True))
+        if self.done == len(raw):
+            for key in deleted:
+                self.frozen.pop(key, None)
+            self.raw = {}
+            self.restart()
+
+
+def as_before(entries: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """*entries* without what the unfinished item changed; *before* holds the values that those keys had."""
+    for key, value in before.items():
+        if value is ABSENT:
+            entries.pop(key, None)
+        else:
+            entries[key] = value
+    return entries
 
 
 # -- replay -----------------------------------------------------------------------------------------------------------

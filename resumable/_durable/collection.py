@@ -179,6 +179,21 @@ class Durable(Noting):
         with self._lock:
             return about_bytes(len(self._dirty), self._dirty.items()) if self._dirty else 0
 
+    @property
+    def waiting(self) -> int:
+        """How many new values :meth:`take_ahead` may take, at most."""
+        return 0
+
+    def take_ahead(self) -> bool:
+        """Take some new values of done items for the next save, so that it begins quickly. Returns whether more wait.
+
+        The program sees what it sees after a save: the values are frozen. Call it where a save may begin.
+
+        Raises:
+            StateEncodeError: JSON cannot hold a value; it waits for the save.
+        """
+        return False
+
     def look_closely(self, change: dict[str, Any]) -> None:
         """Raise StateEncodeError with the path if JSON cannot hold *change*, with which the save has begun."""
         for part in change.values():

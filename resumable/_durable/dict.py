@@ -2,68 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain, repeat
 from operator import is_
-from typing import Any, Final, SupportsIndex
-
-import msgspec
+from typing import Any, SupportsIndex
 
 from .._json import LEAVES, accepted, check, is_good, step, text_key
 from .._runtime.interpreter import MANY, collect_young, collector_paused, is_tracked, may_be_read_in_c
 from . import aliases
+from .ahead import AHEAD_SLOTS, TakenAhead
 from .aliases import Aliases
 from .below import Turns, accept, changed_below, refuse_both
-from .changes import Snapshot
+from .changes import ABSENT, TOMBSTONE, Pending, Snapshot, about_bytes, as_before
 from .collection import FREEZE_AT_READING, Loaded, V, mutator
-from .frozen import IMMUTABLE, FrozenList, freeze, freeze_checked, freeze_flat, hide_few
-from .keyed import KEYED_SLOTS, Keyed
+from .frozen import IMMUTABLE, freeze, freeze_checked, freeze_flat, hide_few
+from .keyed import KEYED_SLOTS
 from .order import UNORDERED, Removal, added_last, index_of, only_of, removals, with_removed
-
-TOMBSTONE: Final[Any] = FrozenList()
-"""The value of a dirty key that was deleted; compared with ``is``."""
-ABSENT: Final[Any] = FrozenList()
-"""Stands for the value of a missing key; compared with ``is``."""
 
 _set, _get = dict.__setitem__, dict.get
 _as_list: Callable[[Any], list[Any]] = list
 
 
-class Pending(msgspec.Struct):
-    """What a save writes of a dict, by key.
-
-    Attributes:
-        originals: Assigned values, until frozen copies replace them. Aliases are found by their reference counts, so
-            nothing else may refer to them meanwhile.
-        frozen: Copies of the assigned values, for the save to write.
-        is_flat: Whether surely none of the values contains a dict or list.
-        deleted: Deleted keys, each with a tombstone.
-        moved: Keys that were deleted and assigned again. They stand behind those that were there before.
-        left: How many of the frozen values are not copies, because nobody else holds them.
-    """
-
-    originals: dict[str, Any] = {}
-    frozen: dict[str, Any] = {}
-    is_flat: bool = False
-    deleted: dict[str, Any] = {}
-    moved: list[str] = []
-    left: int = 0
-
-    def __len__(self) -> int:
-        return len(self.frozen) + len(self.deleted)
-
-    def separate(self) -> None:
-        """Move the tombstones from the originals to the deleted keys."""
-        self.deleted = {key: value for key, value in self.originals.items() if value is TOMBSTONE}
-        for key in self.deleted:
-            del self.originals[key]
-
-
-_NUMBERS = frozenset((int, float))
-
-
-class DurableDict(Keyed, dict[str, V], kind="mapping"):
+class DurableDict(TakenAhead, dict[str, V], kind="mapping"):
     """A dict whose saves cost what changed, not what it holds.
 
     It is a dict: reading, ``len``, ``in``, ``json.dumps``, ``dict(files)`` are a dict's own, at its speed. Keys are
@@ -73,6 +33,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
     When a change happens *inside* a value, such as ``files[key]["size"] = 1``:
 
     - Before the next save, the value is the object that was assigned. The save writes its content at that moment.
+      If thousands of new values wait for a save, it takes some of them early, at the ends of items.
     - The save replaces it by a frozen copy. Changing the copy raises ``TypeError``; assign a changed one instead:
       ``files[key] = {**files[key], "size": 1}``. Loaded values are frozen too.
     - The program may still hold the object that it assigned, in a variable or another container. That object stays an
@@ -99,7 +60,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             assigned then. At a save, if a value was changed to such a one.
     """
 
-    __slots__ = ("_aliases", "_removals", "_turns", "_unfrozen", *KEYED_SLOTS)
+    __slots__ = ("_turns", "_unfrozen", *AHEAD_SLOTS, *KEYED_SLOTS)
 
     def __init__(self, loaded: dict[str, Any] | None = None, *, path: str = "$.state") -> None:
         super().__init__(self._set_up(loaded, dict, path))
@@ -107,6 +68,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         self._aliases: Aliases[str] = Aliases()
         self._turns: Turns[str] | None = None  # None without any frozen list.
         self._removals: Removal | None = None  # The newest.
+        self._ahead, self._moved = None, set()
         self._unfrozen = list(self)
         if len(self) >= MANY:
             collect_young()
@@ -172,13 +134,10 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
 
     def popitem(self) -> tuple[str, V]:
         """Remove and return the last item."""
-        while True:
-            key = next(reversed(self), TOMBSTONE)
-            if key is TOMBSTONE:
-                raise KeyError("popitem(): dictionary is empty")
-            value = self.pop(key, TOMBSTONE)
-            if value is not TOMBSTONE:
+        while (key := next(reversed(self), TOMBSTONE)) is not TOMBSTONE:
+            if (value := self.pop(key, TOMBSTONE)) is not TOMBSTONE:
                 return key, value
+        raise KeyError("popitem(): dictionary is empty")
 
     def clear(self) -> None:
         """Remove the present items; items that other threads add meanwhile may stay."""
@@ -186,8 +145,11 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             self.pop(key, None)
 
     def update(self, *others: Any, **entries: Any) -> None:
-        for key, value in dict(*others, **entries).items():
+        new = dict(*others, **entries)
+        for key, value in new.items():
             self[key] = value
+        if len(new) >= aliases.MANY:
+            self._boundary.note_many()
 
     def __ior__(self, other: Any) -> DurableDict:  # type: ignore[override,misc]
         self.update(other)
@@ -195,13 +157,6 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return dict, (dict(self),)
-
-    def numbers_changed_since(self, now: int) -> list[str]:
-        if self._last_seen != now:
-            return []
-        before = {key: old for key, old in list(self._before.items()) if type(old) in _NUMBERS}
-        new = {key: _get(self, key) for key in before}
-        return [f"{self._path}{step(key)}" for key, one in new.items() if type(one) in _NUMBERS and one != before[key]]
 
     # -- writes of workers, see Keyed
 
@@ -221,6 +176,7 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
             _set(self, key, mark)
 
     def _put_back(self, key: str, value: Any, *, is_saved: bool) -> None:
+        self._moved.add(key)
         if value is ABSENT:
             dict.pop(self, key, None)
         else:
@@ -238,9 +194,20 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
                 self._replace_originals(newer)
             finally:
                 self._take_back(newer)
-            return self._copied()
+            return self._copied().check(nan=self._nan) if newer.left else self._copied()
+
+    def changed_bytes(self) -> int:
+        with self._lock:
+            ahead = self._ahead.frozen if self._ahead is not None else {}
+            some = self._dirty or ahead
+            return about_bytes(len(self._dirty) + len(ahead), some.items()) if some else 0
 
     def _collected(self, *, leaves: bool) -> Pending:
+        if (ahead := self._ahead) is not None:
+            if self._keeps_order:
+                return self._collected_after(ahead, leaves=leaves)
+            self._take_back(Pending(frozen={**ahead.frozen, **ahead.raw}, deleted=ahead.deleted))
+            self._ahead = None
         pending = Pending()
         try:
             pending.originals = self._taken()
@@ -283,27 +250,65 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         """The removals of the unfinished item."""
         return only_of(self._at if self._seen is None else self._seen, self._removals) if self._before else None
 
+    def _collected_after(self, ahead: Pending, *, leaves: bool) -> Pending:
+        """What was taken ahead, and what has come or changed since."""
+        self._take_all(ahead)
+        changed = Pending()
+        try:
+            if self._turns is not None:
+                self._look_below(changed, self._turns)
+            if self._given is not None:
+                self._take_changed(changed)
+            if self._aliases:
+                self._aliases.move_changed(changed.originals, self._at_rest, self._path)
+            self._copy_into(ahead, changed.originals)
+        except BaseException:
+            self._untake(changed.originals)
+            raise
+        self._ahead, ahead.is_shared = None, leaves
+        return ahead
+
     def _leave(self, pending: Pending, *, are_tracked: bool) -> None:
         """Keep as frozen, without a copy, the values that nobody else holds; the others stay in the originals."""
-        before, count = type(self), len(pending.originals)
-        if before not in (DurableDict, _LoadedDict) or may_be_read_in_c(self, _LoadedDict, count):
-            return
-        keys, values = list(pending.originals), pending.originals.values()
-        self.__class__ = _LoadedDict  # pyright: ignore  # from now on each reading freezes
-        # After a failed save, copies may stand here for values that the program holds.
-        here = dict.values(self) if len(keys) == len(self) else map(partial(_get, self), keys)
-        are_here = all(map(is_, values, here))
-        del here
-        held = aliases.held(values, beside=1, are_tracked=are_tracked) if are_here else None
-        if held is None or len(held) > len(keys) // 2:
+        keys = list(pending.originals)
+        values = pending.originals.values()
+        others = aliases.elsewhere(self, keys, values)
+        to_copy = self._not_left(keys, values, others, beside=1, many=len(keys), are_tracked=are_tracked)
+        if len(to_copy) < len(keys):
+            pending.frozen = pending.originals
+            pending.originals = {keys[index]: pending.frozen[keys[index]] for index in to_copy}
+            pending.left, pending.is_shared = len(keys) - len(to_copy), True
+
+    def _not_left(
+        self,
+        keys: list[str],
+        values: Collection[Any],
+        others: list[int],
+        *,
+        beside: int,
+        many: int,
+        are_tracked: bool,
+    ) -> Sequence[int]:
+        """The indexes of those *values* that the save must copy. The others are frozen when they are read.
+
+        Args:
+            others: Indexes of values that this mapping does not hold.
+            beside, are_tracked: See :func:`held`.
+            many: How many values will be asked about.
+        """
+        before: type[Any] = type(self)
+        if before is DurableDict and many >= aliases.MANY and not may_be_read_in_c(self, _LoadedDict, many):
+            self.__class__ = _LoadedDict  # pyright: ignore  # from now on each reading freezes
+        if type(self) is not _LoadedDict:
+            return range(len(keys))
+        held = aliases.held(values, beside=beside, are_tracked=are_tracked)
+        if held is None or len(held := sorted({*held, *others})) > len(keys) // 2:
             self.__class__ = before  # pyright: ignore
-            return
+            return range(len(keys))
         self._unfrozen += keys
         if len(self._unfrozen) > 2 * len(self):
             self._unfrozen = list(self)  # many keys were there twice; to find out which would take longer
-        pending.frozen = pending.originals
-        pending.originals = {keys[index]: pending.frozen[keys[index]] for index in held}
-        pending.left = len(keys) - len(held)
+        return held
 
     def look_at_all(self) -> None:
         if self._turns is not None:
@@ -330,8 +335,12 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
                 pending.originals[key] = value
 
     def _take_back(self, pending: Pending) -> None:
+        if pending.is_ahead:
+            self._ahead = pending
+            return
         # The alias replaces its copy, so that later saves go on comparing it.
         held = {key: self._aliases[key] for key in pending.frozen.keys() & self._aliases.keys()}
+        self._moved.update(held)
         self._removals = (*UNORDERED[:3], self._removals)
         for key in (*pending.moved, *pending.deleted):
             self._removals = (key, 0, None, self._removals)
@@ -339,6 +348,8 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
 
     def _replace_originals(self, pending: Pending) -> None:
         """Replace the original values in the dict by their frozen copies, if any of them can change."""
+        if self._ahead is None and self._moved:
+            self._moved.clear()
         if not LEAVES.issuperset(map(type, pending.originals.values())):
             frozen = pending.frozen
             if pending.left:
@@ -358,6 +369,8 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
 
     def _install(self, frozen: dict[str, Any], originals: dict[str, Any]) -> None:
         """Replace values by their frozen copies, except keys that were assigned or deleted meanwhile."""
+        if self._ahead is not None and self._ahead.raw:
+            self._moved.update(frozen)
         if not self._dirty:
             dict.update(self, frozen)  # one call, during which no other thread runs
             return
@@ -396,11 +409,15 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         pending = self._pending
         if pending is not None:
             self._replace_originals(pending)
-        is_all = pending is not None and pending.left and len(pending.frozen) == len(self)
+        is_all = pending is not None and pending.is_shared and len(pending.frozen) == len(self)
         if pending is not None and is_all and not self._dirty and not self._before:
             snapshot = Snapshot(pending.frozen, path=self._path)  # immutable from now on
         elif self._before:
-            snapshot = Snapshot(self._at_the_last_item(), path=self._path)
+            entries = dict(zip(dict.keys(self), dict.values(self), strict=True))
+            entries = as_before(entries, self._before)
+            if newest := self._removed_by_item():
+                entries = {key: entries[key] for key in with_removed(entries, newest, self._before, ABSENT)}
+            snapshot = Snapshot(entries, path=self._path)
         else:
             snapshot = self._whole()
         return snapshot.check(nan=self._nan) if pending is not None and pending.left else snapshot
@@ -410,18 +427,6 @@ class DurableDict(Keyed, dict[str, V], kind="mapping"):
         with collector_paused():  # so that no other thread runs between the two
             keys, values = map(_as_list, (dict.keys(self), dict.values(self)))
         return Snapshot(values, keys=keys, path=self._path)
-
-    def _at_the_last_item(self) -> dict[str, Any]:
-        """The entries without what the unfinished item changed."""
-        entries = dict(zip(dict.keys(self), dict.values(self), strict=True))
-        for key, value in self._before.items():
-            if value is ABSENT:
-                entries.pop(key, None)
-            else:
-                entries[key] = value
-        if newest := self._removed_by_item():
-            return {key: entries[key] for key in with_removed(entries, newest, self._before, ABSENT)}
-        return entries
 
 
 class _LoadedDict(Loaded, DurableDict[Any]):

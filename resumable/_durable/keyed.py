@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from .._json import step
 from .._runtime.boundary import HeldBack
 from .collection import DURABLE_SLOTS, Durable
 
 KEYED_SLOTS = ("_before", "_dirty", "_held", "_was_dirty", *DURABLE_SLOTS)
 """The attributes of :class:`Keyed`, for the classes that use it."""
 _NONE: Any = object()
+_NUMBERS = frozenset((int, float))
 Write = tuple[int | HeldBack, Any]
 """Who wrote, and the new mark: a worker, or the item that began at this count."""
 
@@ -71,6 +73,13 @@ class Keyed(Durable):
             self._go_on(-1, is_other=True)
         else:
             self._before, self._was_dirty = {}, {}
+
+    def numbers_changed_since(self, now: int) -> list[str]:
+        if self._last_seen != now:
+            return []
+        before = {key: old for key, old in list(self._before.items()) if type(old) in _NUMBERS}
+        new = {key: self._value(key) for key in before}
+        return [f"{self._path}{step(key)}" for key, one in new.items() if type(one) in _NUMBERS and one != before[key]]
 
     # -- writes of workers
 

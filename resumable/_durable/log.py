@@ -28,13 +28,18 @@ _LOOK_AT_LEAST = 256
 class Pending(msgspec.Struct, frozen=True):
     """What a save writes of a list: the entries from *start* to *end*, and earlier ones that *changed* outside.
 
-    *left* entries are not copied, because nobody else holds them.
+    Attributes:
+        left: How many entries are not copied, because nobody else holds them.
+        taken: The number of entries that were taken before the save began, and ``left_before`` how many of the new ones
+            among them are not copied.
     """
 
     start: int
     end: int
     changed: set[int]
-    left: int = 0
+    left: int
+    taken: int
+    left_before: int
 
     def __len__(self) -> int:
         return self.end - self.start + len(self.changed)
@@ -74,8 +79,10 @@ class DurableLog(Durable, list[V], kind="log"):
         "_is_last",
         "_is_nested",
         "_kept",
+        "_left",
         "_looked",
         "_saved",
+        "_taken",
         "_unfrozen",
         *DURABLE_SLOTS,
     )
@@ -88,8 +95,10 @@ class DurableLog(Durable, list[V], kind="log"):
         super().__init__(self._set_up(loaded, list, path))
         self._cut = len(self)  # number of entries when the unfinished item began
         self._saved = len(self)  # number of entries with which saves have begun; the others are new
+        self._taken = len(self)  # number of entries that were frozen or left, perhaps ahead of a save
+        self._left = 0  # number of them that were left, and with which no save has begun
         self._dirty: set[int] = set()  # saved entries that changed outside
-        self._kept = list(self)  # entries with which saves have begun, because C code may replace them in the list
+        self._kept = list(self)  # the entries that were taken, because C code may replace them in the list
         self._looked = 0  # number of them checked in this round
         self._is_last, self._is_nested = False, bool(self)
         self._aliases: Aliases[int] = Aliases()
@@ -135,6 +144,8 @@ class DurableLog(Durable, list[V], kind="log"):
                 entries = [entry for entry in entries if not self._boundary.has(self, entry)]
             self._cross()
         _extend(self, entries)
+        if len(entries) >= aliases.MANY:
+            self._boundary.note_many()
 
     def __iadd__(self, entries: Iterable[V], /) -> Self:  # type: ignore[misc,override]
         self.extend(entries)
@@ -180,12 +191,28 @@ class DurableLog(Durable, list[V], kind="log"):
     def changed_bytes(self) -> int:
         return about_bytes(len(self) - self._saved, self._entries(self._saved, self._saved + 8))
 
+    @property
+    def waiting(self) -> int:
+        return len(self) - self._taken
+
+    def take_ahead(self) -> bool:
+        with self._lock:
+            many = self._cut - self._taken
+            if self._pending is not None or type(self) not in (DurableLog, _LoadedLog) or many < aliases.MANY:
+                return False
+            self._freeze_new(self._taken + aliases.MANY, many=many)
+            return many >= 2 * aliases.MANY
+
     def _collected(self, *, leaves: bool) -> Pending:
         if self._given is not None:
             self._refuse_changed()
-        start, (end, left) = self._saved, self._freeze_new(leaves=leaves)
-        pending = Pending(start, end, {index for index in self._dirty if index < start}, left)
-        self._dirty, self._saved = set(), end  # both at once: no call, and so no signal handler, comes between
+        start, taken, left = self._saved, self._taken, self._left
+        self._freeze_new(self._cut, many=self._cut - taken if leaves else 0)
+        self._freeze_changed(self._taken - taken)
+        changed = {index for index in self._dirty if index < start}
+        pending = Pending(start, self._taken, changed, self._left, taken, left)
+        # All at once: no call, and so no signal handler, comes between.
+        self._dirty, self._saved, self._left = set(), pending.end, 0
         return pending
 
     def _refuse_changed(self) -> None:
@@ -195,8 +222,12 @@ class DurableLog(Durable, list[V], kind="log"):
             )
 
     def _take_back(self, pending: Pending) -> None:
-        self._saved = pending.start
+        self._saved, self._left = pending.start, pending.left_before
         self._dirty |= pending.changed
+        if pending.left > pending.left_before:
+            self._taken = pending.taken
+            del self._kept[self._taken :]
+            self._unfrozen = range(min(self._unfrozen.start, self._taken), min(self._unfrozen.stop, self._taken))
 
     def look_at_all(self) -> None:
         self._is_last = True
@@ -221,60 +252,70 @@ class DurableLog(Durable, list[V], kind="log"):
         snapshot = Snapshot(self._entries(0, self._saved), path=self._path)
         return snapshot.check(nan=self._nan) if self._pending is not None and self._pending.left else snapshot
 
-    def _freeze_new(self, *, leaves: bool) -> tuple[int, int]:
-        """Freeze the new entries, and those that changed outside once more.
+    def _freeze_new(self, stop: int, *, many: int) -> None:
+        """Take the new entries up to *stop*: freeze them, or leave them until they are read.
 
-        Returns:
-            The end of the frozen entries, and how many were left unfrozen until they are read.
+        Args:
+            many: How many new entries there are, if some may be left; else 0.
         """
-        saved = self._saved
-        new = self._entries(saved, self._cut)
-        end = saved + len(new)
-        held = self._leave(new) if leaves and len(new) >= aliases.MANY else None
-        entries = dict(enumerate(new, saved)) if held is None else {saved + index: new[index] for index in held}
-        left = len(new) - len(entries)
+        start = self._taken
+        new = self._entries(start, stop)
+        count = len(new)  # less than expected if C code has removed some
+        held = self._leave(new, many) if many >= aliases.MANY else None
+        entries = dict(enumerate(new, start)) if held is None else {start + index: new[index] for index in held}
+        left = count - len(entries)
         if not left:
             new.clear()
-        replaced = self._look_below(end - saved)
+        frozen, flat = self._frozen_copies(entries)
+        for index, value in frozen.items():
+            list.__setitem__(self, index, value)
+            if left:
+                new[index - start] = value
+        self._kept[start:] = new if left else self._entries(start, start + count)
+        self._aliases.add(entries, frozen, flat=flat)
+        self._taken, self._left = start + count, self._left + left
+
+    def _freeze_changed(self, changes: int) -> None:
+        """Freeze once more the entries that changed outside, or that C code has replaced."""
+        replaced = self._look_below(changes)
         changed: dict[int, Any] = {}
         if self._aliases:
             self._aliases.move_changed(changed, self._kept.__getitem__, self._path)
-        entries |= changed | replaced
+        if not changed and not replaced:
+            return
+        entries = changed | replaced
         try:
-            frozen, flat = freeze_checked(entries, lambda: _check_entries(entries, self._path, nan=self._nan))
+            frozen, flat = self._frozen_copies(entries)
         except BaseException:
             self._aliases.update(changed)
             raise
-        again = [*changed, *replaced]
-        self._dirty.update(again)
+        self._dirty.update(frozen)
         changed.clear()
         replaced.clear()
+        for index, value in frozen.items():
+            list.__setitem__(self, index, value)
+            self._kept[index] = value
+        self._aliases.add(entries, frozen, flat=flat)
+
+    def _frozen_copies(self, entries: dict[int, Any]) -> tuple[dict[int, Any], bool]:
+        frozen, flat = freeze_checked(entries, lambda: _check_entries(entries, self._path, nan=self._nan))
         if flat:
             hide_few(frozen.values())
         elif not self._is_nested:
             self._is_nested = not LEAVES.issuperset(map(type, frozen.values()))
-        for index, value in frozen.items():
-            list.__setitem__(self, index, value)
-            if left and index >= saved:
-                new[index - saved] = value
-        self._kept[saved:] = new if left else self._entries(saved, end)
-        for index in again:
-            self._kept[index] = frozen[index]
-        self._aliases.add(entries, frozen, flat=flat)
-        return end, left
+        return frozen, flat
 
-    def _leave(self, new: list[Any]) -> list[int] | None:
+    def _leave(self, new: list[Any], many: int) -> list[int] | None:
         """Let the *new* entries that nobody else holds be frozen when they are read. Returns the others.
 
         None means that all must be frozen now.
         """
-        before, unfrozen = type(self), self._unfrozen
-        if before not in (DurableLog, _LoadedLog) or may_be_read_in_c(self, _LoadedLog, len(new)):
+        before, unfrozen, taken = type(self), self._unfrozen, self._taken
+        if before not in (DurableLog, _LoadedLog) or (unfrozen and unfrozen.stop < taken):
             return None
-        if (unfrozen and unfrozen.stop < self._saved) or len(self._kept) > self._saved:
+        if before is DurableLog and may_be_read_in_c(self, _LoadedLog, many):
             return None
-        start = unfrozen.start if unfrozen else self._saved
-        self._unfrozen = range(start, self._saved + len(new))
+        self._unfrozen = range(unfrozen.start if unfrozen else taken, taken + len(new))
         self.__class__ = _LoadedLog  # pyright: ignore  # from now on each reading freezes
         are_tracked = any(map(is_tracked, new))
         held = aliases.held(new, beside=1, are_tracked=are_tracked)  # the references from this function
@@ -293,11 +334,12 @@ class DurableLog(Durable, list[V], kind="log"):
         Raises:
             StateEncodeError: C code has removed entries, or inserted what JSON cannot hold.
         """
-        if len(self) < self._saved:
+        taken = self._taken
+        if len(self) < taken:
             raise refuse_removal(self._path)
-        most = self._saved if self._is_last else _LOOK_AT_LEAST + 2 * changes
-        start = 0 if self._saved <= most or self._looked >= self._saved else self._looked
-        stop = min(self._saved, start + most)
+        most = taken if self._is_last else _LOOK_AT_LEAST + 2 * changes
+        start = 0 if taken <= most or self._looked >= taken else self._looked
+        stop = min(taken, start + most)
         now, kept = self._entries(start, stop), self._kept[start:stop]
         replaced: dict[int, Any] = {}
         if not all(map(is_, now, kept)):
@@ -333,7 +375,7 @@ class _LoadedLog(Loaded, DurableLog[Any]):
 
     def _frozen(self, entry: Any, index: int) -> Any:
         with self._lock:
-            if index in self._unfrozen and index < self._saved and self._kept[index] is entry:
+            if index in self._unfrozen and index < self._taken and self._kept[index] is entry:
                 frozen = freeze(entry)
                 if list.__getitem__(self, index) is entry:  # not if C code has replaced it
                     list.__setitem__(self, index, frozen)

@@ -12,9 +12,9 @@ from typing import Any, Generic, Protocol, SupportsIndex, TypeVar, overload
 
 from .._errors import StateEncodeError
 from .._json import LEAVES, encode_spelled, scalar, step, text_key
-from .changes import Snapshot
+from .changes import ABSENT, Snapshot
 from .collection import Durable, mutator
-from .dict import ABSENT, DurableDict
+from .dict import DurableDict
 from .log import DurableLog
 from .set import DurableSet
 

@@ -16,6 +16,7 @@ from .._durable.changes import about_bytes
 from .._json import encode
 from .._runtime.clock import Clock
 from .._runtime.steps import Steps
+from .ahead import waiting
 from .capture import Save
 from .parts import Parts
 from .writer import Writer
@@ -68,6 +69,7 @@ class Guard(msgspec.Struct):
             return True
         if self.is_asleep or (now < self.looks_at and parts.metadata.processed_items < self.looks_at_item):
             return False
+        parts.cut.boundary.has_many = bool(waiting(parts))
         if self._is_needed():
             return True
         self.looks_at, self.looks_at_item = now + _WITHOUT_NEED, inf

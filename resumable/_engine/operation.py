@@ -26,6 +26,7 @@ from .._runtime.clock import Alarm, Instant, instant
 from .._runtime.steps import Steps
 from .._strategies import NEVER, Plan
 from . import ending
+from .ahead import take_ahead
 from .capture import Save, capture
 from .guard import Guard
 from .limits import Amount, limits_for, stop_at_limit
@@ -130,9 +131,8 @@ class Operation:
         self.acted_on: int | None = None
         self.stopped_by: BaseException | None = None
         self.graces: Graces | None = None
-        self.is_asked_to_stop = self.is_asked_to_pause = self.is_listening = False
-        self.has_read_count = self.has_warned = False
-        self.is_advised = self._is_postponed = self.is_ending = self._is_closed = False
+        self.is_asked_to_stop = self.is_asked_to_pause = self.is_listening = self.is_ending = False
+        self.has_read_count = self.has_warned = self.is_advised = self._is_postponed = self._is_closed = False
         writer.adopt(parts.collections, parts.cut)
         writer.on_stored, writer.on_failed = self._note_stored, self._note_failed
         self.stands = Stands(restored) if options.local is not None else None
@@ -264,6 +264,8 @@ class Operation:
             or (self.is_listening and signals.wish.number is not None)
         ):
             yield from stop_if_asked(self)
+        if self.parts.cut.boundary.has_many:
+            take_ahead(self.parts, self.session, self.clock)
         decision, self._is_postponed = None, False
         if self.writer.ending is not None:
             yield from is_away(self.writer.ending)  # raises if the lease is lost
@@ -432,12 +434,13 @@ class Operation:
         if plan.seconds <= 0:
             if not self._is_postponed:
                 return 1
-            plan = Plan(_FOR_EVER, self._seconds_to_turn(), NEVER)
+            rest = _FOR_EVER if self.session.strategy.is_patient else self.writer.in_flight.seconds_left
+            plan = Plan(_FOR_EVER, max(0.0, rest), NEVER)  # the threads wake the loop; after that, it waits for them
         self.parts.quota.line = plan.quota
         seconds = min(plan.seconds, DRAW_SECONDS) if self._watching else plan.seconds
         if (limits := self.parts.limits) is not None:
-            session = self.session
-            look = limits.look_within(now=self.clock.now(), costs=session.costs, longest=session.longest_item)
+            now, session = self.clock.now(), self.session
+            look = limits.look_within(now=now, costs=session.costs, longest=session.longest_item)
             seconds = min(seconds, look)
         if self.graces is not None and (left := self.graces.left) is not None:
             seconds = min(seconds, max(left, 0.0))
@@ -449,11 +452,8 @@ class Operation:
             self._alarm = self._alarm or Alarm(self.clock, self.wake)
             if not self._alarm.ring_within(seconds):
                 return 1
-        return int(max(1, min(items, _MOST_ITEMS))) if self.parts.is_proven and self.parts.tracked is None else 1
-
-    def _seconds_to_turn(self) -> float:
-        """How long a save may be put off before the loop waits for the threads, which wake it when they are done."""
-        return _FOR_EVER if self.session.strategy.is_patient else max(0.0, self.writer.in_flight.seconds_left)
+        is_free = self.parts.is_proven and self.parts.tracked is None and not self.parts.cut.boundary.has_many
+        return int(max(1, min(items, _MOST_ITEMS))) if is_free else 1
 
     # -- close
 

@@ -58,6 +58,7 @@ class Session:
 
     Attributes:
         longest_item: Seconds of the longest recent item; for many items between two looks, their average.
+        ahead_seconds: The time that was spent on the next save before it was due.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Session:
         self.metadata = metadata
         self.costs = costs or SaveCosts()
         self.saves = 0
-        self.longest_item = 0.0
+        self.longest_item = self.ahead_seconds = 0.0
         self._began = now - elapsed_time
         self._counted_at = now
         self._counted_items = metadata.processed_items
@@ -163,6 +164,7 @@ class Session:
     def stored(self, decision: Decision, seconds: float, *, was_sent: bool) -> None:
         """A save is stored, after *seconds*; if *was_sent*, it was the oldest in flight. Only now does it count."""
         self.saves += 1
+        seconds, self.ahead_seconds = seconds + self.ahead_seconds, 0.0
         work_since = self.costs.work_seconds if was_sent else 0.0
         if not was_sent:
             self._asked, self._last = None, decision.at

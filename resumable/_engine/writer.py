@@ -218,9 +218,9 @@ class Writer:
         with self._held:
             save = take()
             try:
-                save.record = self._record(save) if is_free else None
+                is_few = sum(one.changed_bytes() for one in save.collections.values()) <= most
+                save.record, is_free = self._record(save) if is_free and is_few else None, is_free and is_few
                 if save.record is None and (is_free or wholly):
-                    is_free &= sum(one.changed_bytes() for one in save.collections.values()) <= most
                     for collection in save.collections.values():
                         collection.look_closely(collection.begin() or {})
                     encode(save.values, "$.metadata")

@@ -39,6 +39,8 @@ class Boundary(msgspec.Struct, eq=False):
         context: The thread or task that has opened the checkpoint; None if it is not known.
         apart: What loops in other ones hold back.
         note_outside: Called before what these hold back counts: whatever was written until then counts with it.
+        has_many: Whether many new values wait for the next save, so that some should be taken ahead of it.
+        wake: Called when that has become so.
         forked_from: In a forked child, whose operation it is; "" in the process that has opened it.
     """
 
@@ -51,6 +53,8 @@ class Boundary(msgspec.Struct, eq=False):
     context: object = None
     apart: list[HoldingApart] = msgspec.field(default_factory=list)
     note_outside: Callable[[], None] | None = None
+    has_many: bool = False
+    wake: Callable[[], None] | None = None
     forked_from: str = ""
 
     def now(self) -> int:
@@ -60,6 +64,12 @@ class Boundary(msgspec.Struct, eq=False):
     def move(self) -> None:
         """Everything written until now belongs to done items."""
         next(self.ticks)
+
+    def note_many(self) -> None:
+        """Many values were written at once."""
+        self.has_many = True
+        if self.wake is not None:
+            self.wake()
 
     def forked(self, operation_id: str) -> None:
         """This is a child that was forked from the owner of the operation: nothing that it writes is saved."""

@@ -5,6 +5,9 @@ Run it: ``python -m tests.bench.bench_first_save [records]``. It ends with 1 if 
 By hand: msgspec (orjson where it is installed) encodes all records; they are written to a new file, which is synced,
 renamed, and its directory synced. The save is ``cp.save()``, which waits for the disk. Standing still is the longest
 time between two items of a loop around the save of a strategy. All take turns, of which the shortest counts.
+
+Of a plain state, everything must be encoded at one instant, so no save can make the loop stand still for less than
+encoding by hand does: the last column. For it, the target is three times that, or 40 ms.
 """
 
 from __future__ import annotations
@@ -40,19 +43,22 @@ def records(count: int) -> dict[str, Any]:
     }
 
 
-def by_hand(directory: Path, count: int) -> float:
+def by_hand(directory: Path, count: int) -> tuple[float, float]:
+    """Seconds that it takes, and how many of them are spent encoding."""
     made = records(count)
     gc.collect()
     began = time.perf_counter()
     with open(directory / "new", "wb") as file:
-        file.write(encode(made))
+        encoded = encode(made)
+        encoding = time.perf_counter() - began
+        file.write(encoded)
         file.flush()
         os.fsync(file.fileno())
     os.replace(directory / "new", directory / "file")
     descriptor = os.open(directory, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
-    return time.perf_counter() - began
+    return time.perf_counter() - began, encoding
 
 
 def fill(cp: Any, kind: str, count: int) -> None:
@@ -93,17 +99,19 @@ def stands_still(directory: Path, kind: str, count: int) -> float:
 def main(counts: list[str]) -> int:
     logging.disable()
     is_good = True
-    print(f"{'records':>9} {'kind':<8} {'by hand ms':>10} {'save ms':>8} {'ratio':>6} {'still ms':>9}")
+    print(f"{'records':>9} {'kind':<8} {'by hand ms':>10} {'save ms':>8} {'ratio':>6} {'still ms':>9} {'encode':>7}")
     for count in [int(float(text)) for text in counts] or [100_000]:
         for kind in KINDS:
-            hand = save = still = 1e9
+            hand = encoding = save = still = 1e9
             for _ in range(ROUNDS):
                 with tempfile.TemporaryDirectory(dir=".") as directory:
-                    hand = min(hand, by_hand(Path(directory), count))
+                    hand, encoding = map(min, (hand, encoding), by_hand(Path(directory), count))
                     save = min(save, first_save(Path(directory), kind, count))
                     still = min(still, stands_still(Path(directory), kind, count))
-            is_good &= save <= MOST * hand and still * 1e3 <= MOST_STILL_MS
-            print(f"{count:>9,} {kind:<8} {hand * 1e3:10.1f} {save * 1e3:8.1f} {save / hand:6.2f} {still * 1e3:9.1f}")
+            most_still = max(MOST_STILL_MS / 1e3, MOST * encoding if kind == "state" else 0)
+            is_good &= save <= MOST * hand and still <= most_still
+            text = f"{count:>9,} {kind:<8} {hand * 1e3:10.1f} {save * 1e3:8.1f} {save / hand:6.2f}"
+            print(f"{text} {still * 1e3:9.1f} {encoding * 1e3:7.1f}", flush=True)
     return 0 if is_good else 1
 
 
