@@ -160,51 +160,63 @@ _pack = msgspec.msgpack.Encoder().encode
 _INFINITE = math.inf
 
 
-def is_good(value: Any) -> bool:
+_DEEPEST, _LONGEST = 3, 32
+
+
+def is_good(value: Any, depth: int = _DEEPEST) -> bool:
     """Whether JSON surely holds this one *value* exactly. False means: use :func:`check`.
 
     It is for single values, as they are assigned to a collection, which adds a level around them. :func:`is_plain` is
     for many at once.
+
+    Args:
+        depth: How many more levels to check value by value, which is the fastest way for small containers.
     """
     kind = type(value)
-    if kind is str:
-        return value.isascii() or _is_unicode(value)
+    is_ascii = True
     if kind is dict:
         try:
-            for key, one in value.items():  # a usual record: ASCII texts and numbers
-                if type(key) is not str or not key.isascii():
-                    break
-                one_kind = type(one)
-                if one_kind is str:
+            for key, one in value.items():
+                kind = type(one)
+                if kind is str:
                     if not one.isascii():
+                        is_ascii = False
+                elif kind is not int and kind is not bool and one is not None:
+                    if kind is float:
+                        if not -_INFINITE < one < _INFINITE:
+                            return False
+                    elif not (
+                        (kind is dict or kind is list) and depth and len(one) <= _LONGEST and is_good(one, depth - 1)
+                    ):
                         break
-                elif one_kind is float:
-                    if not -_INFINITE < one < _INFINITE:
-                        break
-                elif one_kind not in SURE:
-                    break
+                if type(key) is not str:
+                    return False
+                if not key.isascii():
+                    is_ascii = False
             else:
-                return True
+                return is_ascii or _is_unicode(value)
         except RuntimeError:  # another thread adds to it
             pass
-        items = value.values()
-        if not SURE.issuperset(map(type, items)):
-            if not LEAVES.issuperset(map(type, items)):
-                return is_plain([value]) and _is_unicode(value)
-            for one in items:
-                if type(one) is float and not -_INFINITE < one < _INFINITE:
+    elif kind is str:
+        return value.isascii() or _is_unicode(value)
+    elif kind is not list:
+        return kind in SURE or (kind is float and math.isfinite(value))
+    elif len(value) <= _LONGEST:
+        for one in value:
+            kind = type(one)
+            if kind is str:
+                if not one.isascii():
+                    is_ascii = False
+            elif kind is float:
+                if not -_INFINITE < one < _INFINITE:
                     return False
-        try:
-            "".join(value)  # fails on a key that is not a str
-            _pack(value)
-        except (TypeError, UnicodeEncodeError):
-            return False
-        except (OverflowError, msgspec.MsgspecError):
-            return _is_unicode(value)
-        return True
-    if kind is float:
-        return math.isfinite(value)
-    return kind in SURE or (kind is list and is_plain([value]) and _is_unicode(value))
+            elif kind not in SURE and not (
+                (kind is dict or kind is list) and depth and len(one) <= _LONGEST and is_good(one, depth - 1)
+            ):
+                break
+        else:
+            return is_ascii or _is_unicode(value)
+    return depth == _DEEPEST and is_plain([value]) and _is_unicode(value)
 
 
 def _is_unicode(value: Any) -> bool:

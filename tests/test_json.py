@@ -133,10 +133,12 @@ def test_is_good_says_what_a_close_look_does() -> None:
         if depth == 0 or chance.random() < 0.4:
             return chance.choice(bad) if chance.random() < 0.03 else chance.choice(fine)
         inner = [some(depth - 1) for _ in range(chance.randrange(5))]
+        if chance.random() < 0.02:
+            return inner * 10
         return inner if chance.random() < 0.5 else dict(zip(["a", "b", "é", "key"], inner, strict=False))
 
     for _ in range(20_000):
-        value: Any = some(4)
+        value: Any = some(5)
         warned: list[str] = []
         try:
             look_closely(value, "$", warned.append)
