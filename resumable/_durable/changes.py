@@ -34,12 +34,21 @@ class Snapshot:
         entries: A shallow copy of the collection, with frozen values; nobody else holds it. It is hidden from the
             garbage collector, which would scan all of it.
         keys: The keys of *entries* if those are the values of a mapping, in a list. Nobody else holds them.
+        is_array: Whether a dict stands for the array of its keys.
         path: The collection's place in the checkpoint, for messages.
     """
 
-    def __init__(self, entries: dict[str, Any] | list[Any], *, keys: list[str] | None = None, path: str = "$") -> None:
+    def __init__(
+        self,
+        entries: dict[Any, Any] | list[Any],
+        *,
+        keys: list[str] | None = None,
+        is_array: bool = False,
+        path: str = "$",
+    ) -> None:
         self._entries = entries
         self._keys = keys
+        self._is_array = is_array or (isinstance(entries, list) and keys is None)
         self._path = path
         self._spells = self._checks = self._nan = False
         untracker()(entries)
@@ -50,8 +59,7 @@ class Snapshot:
     def __iter__(self) -> Iterator[bytes]:
         """Encode. Raises StateEncodeError if a string is not valid Unicode."""
         kind: type[Any]
-        is_list = isinstance(self._entries, list) and self._keys is None
-        kind, opening, closing = (list, b"[", b"]") if is_list else (dict, b"{", b"}")
+        kind, opening, closing = (list, b"[", b"]") if self._is_array else (dict, b"{", b"}")
         entries, at = iter(self._members()), 0
         while piece := kind(islice(entries, CHUNK)):
             if self._checks:
@@ -90,7 +98,7 @@ class Snapshot:
     def _members(self) -> Iterable[Any]:
         if self._keys is not None:
             return zip(self._keys, self._entries, strict=True)
-        return self._entries if isinstance(self._entries, list) else self._entries.items()
+        return self._entries if self._is_array or isinstance(self._entries, list) else self._entries.items()
 
     def about_bytes(self) -> int:
         """Its approximate length in bytes, estimated from a few entries."""

@@ -180,6 +180,9 @@ class DurableSet(Keyed, set[V], kind="set"):
         return {"add": added, "del": [member for member, is_in in pending.items() if not is_in]}
 
     def _copied(self) -> Snapshot:
+        pending = self._pending
+        if pending and len(pending) == len(self) and not self._dirty and not self._before and all(pending.values()):
+            return Snapshot(pending, is_array=True, path=self._path)  # to copy a set takes long: it is in no order
         members = list(self)
         if self._before:
             kept = set(members)

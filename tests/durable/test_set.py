@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from resumable._durable.set import DurableSet
@@ -67,3 +68,33 @@ def test_what_is_refused_is_told_in_a_line() -> None:
         with pytest.raises(StateEncodeError) as told:
             DurableSet().add(member)
         assert len(str(told.value)) < 300
+
+
+@pytest.mark.parametrize("then", ["nothing", "removed", "unfinished", "rolled back"])
+def test_a_snapshot_of_new_members_has_those_of_done_items(then: str) -> None:
+    members = DurableSet()
+    members.update(["a", "b"])
+    members.boundary.move()
+    expected = {"a", "b"}
+    if then == "removed":
+        members.discard("a")
+        expected = {"b"}
+    if then == "unfinished":
+        members.hold()
+        members.settle(members.boundary.now())
+        members.let_go()
+        members.boundary.move()
+        members.add("c")
+        members.discard("a")
+        members.hold()
+        members.settle(members.boundary.now())
+    snapshot = members.begin_snapshot()
+    if then == "rolled back":
+        members.rollback()
+    members.boundary.move()
+    members.let_go()
+    members.add("later")
+
+    assert set(msgspec.json.decode(b"".join(snapshot))) == expected
+    if then == "rolled back":
+        assert set(saved(members)["add"]) == {"a", "b", "later"}
