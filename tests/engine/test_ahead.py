@@ -81,6 +81,7 @@ def test_what_one_item_wrote_is_taken_at_the_end_of_the_next_ones(
 def test_small_writes_are_taken_after_some_time(
     kind: str, by_tick: bool, tmp_path: Path, takes: list[list[int]]
 ) -> None:
+    number = 0
     with checkpointed("job", every(hours=1), store=tmp_path) as cp:
         for number in itertools.count() if by_tick else cp.remaining(itertools.count()):
             fill(cp, kind, range(number, number + 1))
