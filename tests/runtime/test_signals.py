@@ -104,8 +104,6 @@ class Child:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             text=True,
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams,
-            # A shell without job control starts its children with Ctrl-C ignored; here it must not be.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         self.lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
