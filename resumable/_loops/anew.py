@@ -110,7 +110,7 @@ class SmallLoops:
         if (
             len(items) > MOST
             or boundary is None
-            or mapped_item.get() is not None
+            or mapped_item() is not None
             or not self._is_quick
             or not running.is_main(thread)
         ):

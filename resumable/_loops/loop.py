@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 from weakref import ref
 
-from .._runtime.boundary import Boundary, working_for
+from .._runtime.boundary import Boundary, working
 from .._text import shortened
 from . import consumers, sources
 from .apart import Apart
@@ -25,8 +24,8 @@ _FOR_USERS = frozenset(("is_finished", "name", "position", "total"))
 """Names that completion shows besides those with an underscore."""
 Ends = tuple[int, Any, Any]
 
-mapped_item = cast("ContextVar[tuple[Loop[Any], ItemKey] | None]", working_for)
-"""The map and the item for which a map's function runs here. Loops that it makes belong to that item."""
+mapped_item = cast("Callable[[], tuple[Loop[Any], ItemKey] | None]", working)
+"""Returns the map and the item for which a map's function runs here. Loops that it makes belong to that item."""
 
 
 class LoopOwner(Protocol[Items_co]):

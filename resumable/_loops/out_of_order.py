@@ -23,6 +23,7 @@ class OutOfOrderLedger(Ledger):
 
     Attributes:
         head: No position from here on was done when the run began; some may have been handed out.
+        add: Called with the position of an item that was handed out and is done.
 
     Raises:
         InputChangedError: *saved* was made by key, or by a loop in order, or *items* have changed.
@@ -38,6 +39,7 @@ class OutOfOrderLedger(Ledger):
             raise ValueError(f"{self.head} saved positions cannot be done, only {saved.get('handed')} were handed out")
         # Ascending, as positions are handed out; a save in a thread copies it in one step.
         self._missing = dict.fromkeys(self._missing_from(saved.get("missing", [])))
+        self.add: Callable[[Any], object] = self._missing.pop
         self._handed = self.head
         self._samples = Samples(saved.get("samples", ()))
         if not all(map(self._is_done, self._samples.expected)):
@@ -73,14 +75,15 @@ class OutOfOrderLedger(Ledger):
 
     def entries(self, items: Sequence[T]) -> Iterator[tuple[int, T]]:
         """Hand out the undone *items*: first the missing ones, then those after the head."""
-        again = ((position, items[position]) for position in self.missing)
-        return chain(again, self._hand_out_all(sources.steady_from(items, self.head)))
+        new = self._hand_out_all(sources.steady_from(items, self.head))
+        again = self.missing
+        return chain(((position, items[position]) for position in again), new) if again else new
 
     def _hand_out_all(self, items: Iterable[T]) -> Iterator[tuple[int, T]]:
-        missing = self._missing
+        missing, sampled = self._missing, self._next_sampled
         for position, item in enumerate(items, self._handed):
-            if position == self._next_sampled:
-                self._see(position, item)
+            if position == sampled:
+                sampled = self._see(position, item)
             missing[position] = None
             self._handed = position + 1
             yield position, item
@@ -102,13 +105,11 @@ class OutOfOrderLedger(Ledger):
             self._compare(position, item)
         return position if position in self._missing else None
 
-    def _see(self, position: int, item: Any) -> None:
+    def _see(self, position: int, item: Any) -> int:
+        """Sample the *item* at *position*. Returns the position that is sampled next."""
         self._next_sampled = fingerprint.next_sampled(position + 1)
         self._samples.add(position, item)
-
-    def add(self, key: ItemKey) -> None:
-        """The item at position *key*, which was handed out, is done."""
-        del self._missing[key]  # type: ignore[arg-type]
+        return self._next_sampled
 
     def has_done(self, item: ItemKey, position: int) -> bool:
         return isinstance(item, int) and self._is_done(item)

@@ -115,7 +115,7 @@ class RunningLoops:
 
     def here(self) -> LevelKey:
         """The item that the calling thread or task is inside."""
-        mapped = mapped_item.get()
+        mapped = mapped_item()
         for one in reversed(self._by_context.get(running_here(), ())):
             if mapped is not None and one.loop is mapped[0]:
                 break
@@ -135,7 +135,7 @@ class RunningLoops:
 
     def around(self, frame: FrameType, context: object) -> Around | None:
         """The innermost item around a loop that *frame* makes in the thread or task *context*."""
-        mapped = mapped_item.get()
+        mapped = mapped_item()
         for one in reversed(self._by_context.get(context, ())):
             if mapped is not None and one.loop is mapped[0]:
                 break

@@ -6,12 +6,13 @@ before: if it has moved, everything written until then belongs to done items.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from functools import partial
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -102,14 +103,14 @@ class Boundary(msgspec.Struct, eq=False):
         """Where to put the writes of a worker, or of a loop that runs apart; None for any other code."""
         if not self.shared:
             return None
-        if working_for.get() is not None:
+        if working() is not None:
             return self.worker()
         apart = holding_back.get()
         return apart.held_back() if apart is not None and apart.boundary is self else None
 
     def worker(self) -> HeldBack | None:
         """Where to put a worker's writes; None for any other code."""
-        if not self.shared or (worker := working_for.get()) is None:
+        if not self.shared or (worker := working()) is None:
             return None
         return worker[0].held_back_for(worker[1])
 
@@ -212,8 +213,47 @@ class HoldingApart(Protocol):
 
 holding_back: ContextVar[HoldingApart | None] = ContextVar("holding_back", default=None)
 """The loop that runs apart, while one of its items is worked on."""
-working_for: ContextVar[tuple[HoldingBack, Any] | None] = ContextVar("working_for", default=None)
-"""The map and the item's key, while a map's function runs."""
+Working = tuple[HoldingBack, Any]
+"""A map and the key of the item for which its function runs."""
+
+
+class InlineCalls:
+    """The calls that a map makes one after the other in its loop's own thread.
+
+    It stays in :data:`working_for` between two calls: to set that for each item would take longer than a short call.
+
+    Attributes:
+        around: The item of another map around this one.
+        item: The item for which the function runs; between two calls, *around*.
+    """
+
+    __slots__ = ("_token", "around", "item")
+
+    def __init__(self) -> None:
+        self.item = self.around = working()
+        self._token: Token[Any] | None = None
+
+    def attend(self) -> None:
+        """The calls are made in the present context from now on."""
+        self._token = working_for.set(self)
+
+    def __enter__(self) -> InlineCalls:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            with contextlib.suppress(ValueError):  # a generator may be closed in another context
+                working_for.reset(self._token)
+
+
+working_for: ContextVar[Working | InlineCalls | None] = ContextVar("working_for", default=None)
+"""Set while a map's function runs; read it with :func:`working`."""
+
+
+def working() -> Working | None:
+    """The map and the item for which a map's function runs here; None outside of maps' functions."""
+    here = working_for.get()
+    return here.item if type(here) is InlineCalls else here  # type: ignore[return-value]
 
 
 _MORE_THAN_ANY = repeat(True, (1 << 63) - 1)

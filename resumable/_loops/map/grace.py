@@ -62,7 +62,7 @@ class Graces:
         """The grace for the present code: a map's loop body, or one of its calls. Of several, the outermost."""
         if not self._open:
             return None
-        is_call, here = mapped_item.get() is not None, running_here()
+        is_call, here = mapped_item() is not None, running_here()
         return next((one for one in self._open if is_call or one.context is here), None)
 
     def begin_all(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..._retry import retrying
+from ..._runtime.boundary import InlineCalls, working_for
 from .calls import MappedFunction, settings_of
 from .executors import check_executor
 from .map_loop import MapLoop
@@ -57,20 +58,32 @@ def map_inline(
     """Call *fn* for one item after the other, in the loop's own thread."""
     handler = PlainResultHandler(loop, owner, settings)
     loop.begin()
-    for key, item in loop.to_do_and_again():
-        if handler.left <= 0 or not loop.flags:
-            handler.check_in()
-        loop.give_out(key)
-        try:
-            result = loop.call(fn, key, item)
-        except Exception as error:
-            yield from handler.give_up(key, item, error)
-        else:
-            if type(result) not in PLAIN:
-                handler.observe(result)
-            yield item, result
-            loop.finish(key)
-            loop.take_back()
-        handler.left -= 1
-    handler.check_in_if_due()
+    move, left = loop.move, 0
+    with InlineCalls() as calls:
+        for key, item in loop.to_do_and_again():
+            if left <= 0 or not loop.flags:
+                handler.check_in()
+                left = handler.left
+            loop.current, loop.is_out = key, True
+            move()
+            if working_for.get() is not calls:
+                calls.attend()
+            calls.item = loop, key
+            try:
+                try:
+                    result = fn(item)
+                finally:
+                    calls.item = calls.around
+            except Exception as error:
+                yield from handler.give_up(key, item, error)
+            else:
+                if type(result) not in PLAIN:
+                    handler.observe(result)
+                yield item, result
+                loop.finish(key)
+                move()
+                loop.is_out = False
+            left -= 1
+    if left <= 0 or not loop.flags:
+        handler.check_in()
     loop.end()

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from itertools import chain
 from typing import Any, TypeVar, cast
 
-from ..._runtime.boundary import Boundary, HeldBack
+from ..._runtime.boundary import Boundary, HeldBack, working_for
 from ..._text import shortened
 from .. import place, sources
 from ..bodies import look_at_results
 from ..by_key import KeyLedger
 from ..by_position import ItemKey, Saved
 from ..failed import Failed, entries_of, error_text, is_there_again
-from ..loop import Loop, LoopOwner, mapped_item
+from ..loop import Loop, LoopOwner
 from ..out_of_order import OutOfOrderLedger
 
 AnyOrderLedger = KeyLedger | OutOfOrderLedger
@@ -43,10 +43,10 @@ class MapLoop(Loop[T]):
         super().__init__(items, owner, ledger, name)
         self.on_wake: Callable[[], None] = lambda: None
         self.current: ItemKey = 0
-        self._is_out = False
+        self.is_out = False
         self._held_back: dict[ItemKey, HeldBack] = {}
         self._has_workers = False
-        self._move = self._boundary.ticks.__next__
+        self.move = self._boundary.ticks.__next__
         self.is_async = not isinstance(items, Iterable)
         self._all_failed = failed
         known = failed.of(name)
@@ -55,23 +55,23 @@ class MapLoop(Loop[T]):
         again = known | failed.holders(name) if retry_failed else ()
         self._done_again = {key for key in again if ledger.has_done(key, ledger.start)}
         self._out_again: set[ItemKey] = set()
-        self.finish: Callable[[ItemKey], None] = self._finish_retried if known or self._done_again else ledger.add
-        self._finish_whole: Callable[[ItemKey], None] = self.finish
+        self.finish: Callable[[ItemKey], object] = self._finish_retried if known or self._done_again else ledger.add
+        self._finish_whole: Callable[[ItemKey], object] = self.finish
 
     def done(self) -> int:
         return self._ledger.done - self._ledger.start
 
     def is_at_item(self) -> bool:
-        return self._is_out and not self.has_done(self.current)
+        return self.is_out and not self.has_done(self.current)
 
     def must_settle(self) -> bool:
-        return self._is_out and self.has_done(self.current)
+        return self.is_out and self.has_done(self.current)
 
     def give_out(self, key: ItemKey) -> None:
         """The loop's body gets the item with *key*."""
         self.current = key
-        self._is_out = True
-        self._move()
+        self.is_out = True
+        self.move()
         if self.apart is not None:
             self.apart.begin()
         if self._held_back:
@@ -82,10 +82,10 @@ class MapLoop(Loop[T]):
 
     def take_back(self) -> None:
         """The body has finished the item."""
-        self._move()
+        self.move()
         if self.apart is not None:
             self.apart.write()
-        self._is_out = False
+        self.is_out = False
 
     def begin(self) -> None:
         super().begin()
@@ -102,7 +102,7 @@ class MapLoop(Loop[T]):
 
     def run_apart(self, boundary: Boundary) -> None:
         super().run_apart(boundary)
-        self._move = self._boundary.ticks.__next__
+        self.move = self._boundary.ticks.__next__
 
     def told_item(self) -> str:
         return shortened(self.current)
@@ -114,17 +114,9 @@ class MapLoop(Loop[T]):
         super().wake()
         self.on_wake()
 
-    def call(self, fn: Callable[[T], R], key: ItemKey, item: T) -> R:
-        """Call *fn* for the *item* with *key*: loops made meanwhile belong to that item."""
-        token = mapped_item.set((self, key))
-        try:
-            return fn(item)
-        finally:
-            mapped_item.reset(token)
-
     def call_here(self, fn: Callable[[T], R], key: ItemKey, item: T) -> R:
-        """Call *fn* as :meth:`call` does, in a context of its own."""
-        mapped_item.set((self, key))
+        """Call *fn* for the *item* with *key*, in a context of its own: loops made meanwhile belong to that item."""
+        working_for.set((self, key))
         return fn(item)
 
     def held_back_for(self, key: ItemKey, /) -> HeldBack | None:

@@ -14,8 +14,8 @@ from typing import Any, Protocol, TypeVar
 import tenacity
 
 from ..._retry import chain_async
+from ..._runtime.boundary import working_for
 from ..by_position import ItemKey
-from ..loop import mapped_item
 from .calls import settings_of
 from .map_loop import MapLoop
 from .results import PLAIN, EndingHandler, MapOwner, MapSettings
@@ -205,7 +205,7 @@ class AsyncCoordinator(EndingHandler[AsyncMapOwner]):
 
     def _launch(self, entry: Entry) -> None:
         context = copy_context()
-        context.run(mapped_item.set, (self.loop, entry[0]))
+        context.run(working_for.set, (self.loop, entry[0]))
         call = context.run(self._fn, entry[1])
         task = self._create_task(call, context=context) if type(call) is CoroutineType else asyncio.ensure_future(call)
         self._in_flight[task] = entry

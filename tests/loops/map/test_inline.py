@@ -1,9 +1,11 @@
-"""What a map refuses at once."""
+"""Maps in the loop's own thread, and what a map refuses at once."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from resumable import (
     checkpointed,
     every,
 )
+from resumable._loops.loop import mapped_item
 from resumable.testing import MemoryStore
 
 EACH = every(items=1)
@@ -56,3 +59,52 @@ def test_an_async_function_is_sent_to_amap(store: MemoryStore) -> None:
 
     with opened(store) as cp, pytest.raises(TypeError, match="amap"):
         cp.map(work, range(3))
+
+
+def in_a_task(number: int) -> Any:
+    async def look() -> Any:
+        return await asyncio.to_thread(mapped_item)
+
+    return asyncio.run(look())
+
+
+@pytest.mark.parametrize("fn", [lambda number: mapped_item(), in_a_task], ids=["here", "in a thread of a task"])
+def test_the_function_runs_for_its_item_and_the_body_for_none(fn: Callable[[int], Any], store: MemoryStore) -> None:
+    with opened(store) as cp:
+        for number, (loop, key) in cp.map(fn, range(3)):
+            assert (loop.name, key) == ("loop-1", number)
+            assert mapped_item() is None
+
+
+def test_a_map_inside_a_call_gives_back_the_item_around_it(store: MemoryStore) -> None:
+    with opened(store) as cp:
+
+        def outer(number: int) -> list[Any]:
+            inner = [(item, result) for item, result in cp.map(lambda _: mapped_item(), range(3))]
+            return [*inner, mapped_item()]
+
+        for number, results in cp.map(outer, range(2)):
+            *inner, around = results
+            assert [found[1] for _, found in inner] == [0, 1, 2]
+            assert around[1] == number
+            assert mapped_item() is None
+
+
+@pytest.mark.parametrize("how", ["end", "break", "error"])
+def test_nothing_of_a_map_stays_in_the_context(how: str, store: MemoryStore) -> None:
+    before = dict(copy_context())
+    with contextlib.suppress(ZeroDivisionError), opened(store) as cp:
+        for _ in cp.map(lambda number: 1 // (2 - number) if how == "error" else number, range(4)):
+            if how == "break":
+                break
+
+    assert dict(copy_context()) == before
+
+
+def test_each_item_may_be_asked_for_in_another_context(store: MemoryStore) -> None:
+    with opened(store) as cp:
+        results = cp.map(lambda number: mapped_item(), range(3))
+        seen = [copy_context().run(next, results)[1][1] for _ in range(3)]
+        assert next(results, None) is None
+
+    assert seen == [0, 1, 2]
