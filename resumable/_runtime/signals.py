@@ -88,6 +88,11 @@ def _is_of_asyncio(handler: Any) -> bool:
     return isinstance(handler, functools.partial) and isinstance(getattr(handler.func, "__self__", None), runner or ())
 
 
+def _is_of_past_asyncio(handler: Any) -> bool:
+    """Whether *handler* belongs to an ``asyncio.run`` whose main task has ended, so that nobody would remove it."""
+    return _is_of_asyncio(handler) and handler.keywords["main_task"].done()
+
+
 def has_stopped_asyncio() -> bool:
     """Whether Ctrl-C has cancelled the main task of ``asyncio.run`` before anybody listened here."""
     handler = _replaced.get(signal.SIGINT) or signal.getsignal(signal.SIGINT)
@@ -172,7 +177,7 @@ def _restore() -> None:
     for number, before in list(_replaced.items()):
         # Leave a handler alone that the program has set meanwhile.
         if signal.getsignal(number) is _on_signal:
-            signal.signal(number, before)
+            signal.signal(number, _DEFAULTS[number] if _is_of_past_asyncio(before) else before)
         del _replaced[number]
 
 

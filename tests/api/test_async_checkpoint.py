@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -440,6 +441,7 @@ def ends_by_another_task(work: Callable[[], Any], store: SlowClaims | SlowStore,
 
     with pytest.raises(Stop):
         asyncio.run(main())
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_an_end_of_asyncio_run_while_the_operation_is_claimed_owns_nothing() -> None:
