@@ -193,11 +193,14 @@ def after_work(costs: SaveCosts, seconds: float, items: int) -> SaveCosts:
     """*costs* after *seconds* of work in which *items* items were done."""
     known = costs.item_seconds
     weight = 1 - (1 - _ITEM_WEIGHT) ** items if known else 1.0
-    return dataclasses.replace(
-        costs,
+    return SaveCosts(
         active_seconds=costs.active_seconds + seconds,
         work_seconds=costs.work_seconds + seconds,
         item_seconds=known + weight * (seconds / items - known) if items > 0 else known,
+        save_seconds=costs.save_seconds,
+        average_seconds=costs.average_seconds,
+        charged_seconds=costs.charged_seconds,
+        restores=costs.restores,
     )
 
 

@@ -338,10 +338,9 @@ class Checkpoint(Files, BaseCheckpoint[S]):
             TooManyFailedError: More than *max_failed* have failed; what was done is saved, what failed is noted.
             BrokenExecutor: Workers died, and there is no factory to replace them; what was done is saved.
         """
-        from .._loops.map.inline import start
-        from .._loops.map.results import MapSettings
+        from .._loops.map import inline, results
 
-        settings = MapSettings(
+        settings = results.MapSettings(
             max_in_flight=max_in_flight,
             batch=batch,
             retry=retry,
@@ -351,7 +350,7 @@ class Checkpoint(Files, BaseCheckpoint[S]):
             grace=grace,
         )
         loop = self._begin_map(items, name, key=key, retry_failed=retry_failed)
-        return start(self._inner, loop, fn, executor, settings)
+        return inline.start(self._inner, loop, fn, executor, settings)
 
     def retrying(self, *, reset_on_progress: bool = True, **policy: Any) -> tenacity.Retrying:
         """``tenacity.Retrying(**policy)`` that saves before each sleep, and then runs the policy's ``before_sleep``.

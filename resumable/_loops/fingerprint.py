@@ -53,7 +53,7 @@ class Samples:
     """
 
     def __init__(self, saved: Any = ()) -> None:
-        self._kept = samples_from(saved)
+        self._kept: tuple[Sample, ...] = samples_from(saved) if saved != () else ()
         self.expected = {one.position: one for one in self._kept}
         self._committed = tuple(self.expected)
 

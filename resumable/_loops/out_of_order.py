@@ -38,7 +38,7 @@ class OutOfOrderLedger(Ledger):
         if not self.head <= count_from(saved, "handed"):
             raise ValueError(f"{self.head} saved positions cannot be done, only {saved.get('handed')} were handed out")
         # Ascending, as positions are handed out; a save in a thread copies it in one step.
-        self._missing = dict.fromkeys(self._missing_from(saved.get("missing", [])))
+        self._missing = dict.fromkeys(self._missing_from(saved.get("missing", []))) if saved else {}
         self.add: Callable[[Any], object] = self._missing.pop
         self._handed = self.head
         self._samples = Samples(saved.get("samples", ()))

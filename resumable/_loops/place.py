@@ -198,6 +198,7 @@ _APART = str.maketrans({" ": "_", "#": "_", ">": "_"})
 
 _functions: dict[tuple[int, int | None], tuple[Callable[[], CodeType | None], FunctionCalls]] = {}
 _calls: dict[tuple[int, int, int | None], tuple[Callable[[], CodeType | None], str]] = {}
+_of_others: dict[int, CodeType] = {}
 
 
 def calls_in(code: CodeType, opened: int | None = None) -> FunctionCalls:
@@ -222,7 +223,11 @@ def call_at(frame: FrameType, opened: int | None = None) -> str:
     if known is not None and known[0]() is code:
         return known[1]
     gone = weakref.ref(code, lambda _: _calls.pop(where, None))
-    call = "" if _is_of_others(frame) else calls_in(code, opened).at(frame.f_lasti)
+    if _is_of_others(frame):
+        _of_others[id(code)] = code
+        call = ""
+    else:
+        call = calls_in(code, opened).at(frame.f_lasti)
     _calls[where] = (gone, call)
     return call
 
@@ -315,7 +320,7 @@ def address(frame: FrameType) -> Frame:
 def caller() -> FrameType:
     """The innermost frame of the user's code; without one, the innermost frame outside of this library."""
     innermost = here = sys._getframe(1)
-    while not call_at(here):
+    while _of_others.get(id(here.f_code)) is here.f_code or not call_at(here):
         if here.f_back is None:
             return innermost
         here = here.f_back

@@ -237,8 +237,9 @@ class RunningLoops:
         here = [one for one in running if one.loop is not loop and self._is_at_item(one)]
         running[:] = [*here, Running(loop, view, place.address(frame), is_suspended)]
         self.again.attend()
-        for other in [other for other in list(self._by_context) if not is_alive(other)]:
-            self._forget(other)
+        if len(self._by_context) > 1:
+            for other in [other for other in list(self._by_context) if not is_alive(other)]:
+                self._forget(other)
 
     def _set_apart(self, loop: Loop[Any], outer: Apart | None, *, is_main: bool) -> None:
         """*loop* begins beside others, or inside the item of a loop that does."""

@@ -50,6 +50,8 @@ class Indexed(Sequence[T]):
 def as_input(items: Any) -> Any:
     """*items*, wrapped as a sequence if they can only be indexed."""
     kind = type(items)
+    if kind in SEEKABLE:
+        return items
     is_iterable = isinstance(items, (Iterable, AsyncIterable, Mapping))
     is_indexed = hasattr(kind, "__len__") and hasattr(kind, "__getitem__")
     return Indexed(items) if is_indexed and not is_iterable and not isinstance(items, type) else items
@@ -57,6 +59,8 @@ def as_input(items: Any) -> Any:
 
 def refuse(items: object, *, has_key: bool, is_async: bool = False) -> None:
     """Raise TypeError if *items* is text, has no order and no key, or needs ``async for``."""
+    if type(items) in SEEKABLE:
+        return
     if isinstance(items, (str, bytes, bytearray)):
         raise TypeError(
             f"remaining() got a {type(items).__name__}, whose items would be single letters; put it in a list"
@@ -94,7 +98,7 @@ def ends(items: Any) -> tuple[int, Any, Any] | None:
 
 def is_indexed(items: object) -> bool:
     """Whether any item can be read by its position, without iterating over those before it."""
-    return isinstance(items, Sequence)
+    return type(items) in SEEKABLE or isinstance(items, Sequence)
 
 
 def steady(items: Iterable[T]) -> Iterator[T]:

@@ -113,8 +113,8 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
         for given in kwargs:
             if given not in known:
                 raise unknown_argument(name, kwargs, known)
-        if has_two and not args:
-            return untyped(first, second, **kwargs)
+        if has_two and (takes is None or len(args) <= takes - 2):
+            return untyped(first, second, *args, **kwargs)
         args = tuple(one for one in (first, second) if one is not _MISSING) + args
         if takes is not None and len(args) > takes:
             by_name = ", ".join(f"{one}=..." for one in list(known)[takes:])
