@@ -359,8 +359,8 @@ class BaseCheckpoint(Holding, Generic[S]):
         """*items*; none if the operation stays done."""
         return () if self._operation.is_done else items
 
-    def _begin(self, name: str | None, make: Callable[[str, Any], L]) -> L:
-        loop = self._operation.parts.loops.begin(name, make)
+    def _begin(self, name: str | None, make: Callable[[str, Any], L], *, may_be_small: bool = True) -> L:
+        loop = self._operation.parts.loops.begin(name, make, may_be_small=may_be_small)
         self._note_total()
         return cast("L", loop)
 
@@ -371,7 +371,11 @@ class BaseCheckpoint(Holding, Generic[S]):
         parts = self._operation.parts
         options |= {"owner": self, "failed": parts.failed, "is_async": self._is_async}
         options["retry_failed"] |= parts.retries_failed
-        return self._begin(name, lambda name, saved: map_loop(items, name=name, saved=saved, **options))
+
+        def make(name: str, saved: Any) -> MapLoop[Any]:
+            return map_loop(items, name=name, saved=saved, **options)
+
+        return self._begin(name, make, may_be_small=False)
 
     def _once(self, key: str | int, fn: Callable[[], Any], unknown: Unknown, new_lock: Callable[[], Any]) -> Any:
         with count_lock:  # made at the first use

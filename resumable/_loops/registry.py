@@ -127,8 +127,11 @@ class LoopRegistry:
 
     # -- make a loop
 
-    def begin(self, name: str | None, make: Make) -> Loop[Any]:
+    def begin(self, name: str | None, make: Make, *, may_be_small: bool = True) -> Loop[Any]:
         """Make a new loop with *make*. Without a *name* it is identified by its place in the program.
+
+        Args:
+            may_be_small: Whether :attr:`small` may make the next ones here.
 
         Raises:
             InputChangedError: After an edit the loop cannot be identified, or its input has changed.
@@ -142,7 +145,7 @@ class LoopRegistry:
             site = self._site(level, name, frame, around)
             self._check_context(site, context)
             site.context = context
-        if around is None or not (around.frame is None or around.is_mapped):
+        if may_be_small and (around is None or not (around.frame is None or around.is_mapped)):
             self.small.note(frame, around, site)
         run = site.count + 1
         if run <= site.compacted and run not in site.left and run not in site.runs:

@@ -112,9 +112,9 @@ class MappedFunction:
 
 @dataclass(slots=True)
 class Failure:
-    """Takes the place of a result in a batch."""
+    """Takes the place of a result."""
 
-    error: Exception
+    error: BaseException
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ class LimitRecorder:
         self.limits += [replace(limit, account=account) for limit in tells] if account else tells
 
 
-def _portable(error: Exception) -> Exception:
+def _portable(error: BaseException) -> BaseException:
     """*error*, or a copy of its text: an error that does not pickle would fail its batch, or kill a loky worker."""
     try:
         pickle.loads(pickle.dumps(error))

@@ -29,6 +29,9 @@ class MapLoop(Loop[T]):
 
     Attributes:
         current: The key of the item in the loop's body.
+        is_out: Whether the loop's body, or the function that is called in its place, has an item.
+        move: Called when an item begins and when it ends.
+        held_back: What workers have written, by the keys of their items.
         is_async: Whether the items need ``async for``.
         finish: Called with the key of an item that is done.
         on_wake: Also called by :meth:`wake`; from any thread and from signal handlers.
@@ -44,7 +47,7 @@ class MapLoop(Loop[T]):
         self.on_wake: Callable[[], None] = lambda: None
         self.current: ItemKey = 0
         self.is_out = False
-        self._held_back: dict[ItemKey, HeldBack] = {}
+        self.held_back: dict[ItemKey, HeldBack] = {}
         self._has_workers = False
         self.move = self._boundary.ticks.__next__
         self.is_async = not isinstance(items, Iterable)
@@ -74,11 +77,15 @@ class MapLoop(Loop[T]):
         self.move()
         if self.apart is not None:
             self.apart.begin()
-        if self._held_back:
-            held_back = self._held_back.pop(key, None)
-            if held_back or (held_back is not None and held_back.keepers):
-                around = self._worker if self.apart is None else self.apart.held_back()
-                held_back.write(self._boundary.now() if around is None else around)
+        if self.held_back:
+            self.write_held_back(key)
+
+    def write_held_back(self, key: ItemKey) -> None:
+        """The writes of the worker for *key* belong to the item that the loop's body gets."""
+        held_back = self.held_back.pop(key, None)
+        if held_back or (held_back is not None and held_back.keepers):
+            around = self._worker if self.apart is None else self.apart.held_back()
+            held_back.write(self._boundary.now() if around is None else around)
 
     def take_back(self) -> None:
         """The body has finished the item."""
@@ -126,11 +133,11 @@ class MapLoop(Loop[T]):
         """
         if not self._has_workers:
             return self._worker
-        return self._held_back.get(key) or self._held_back.setdefault(key, HeldBack())
+        return self.held_back.get(key) or self.held_back.setdefault(key, HeldBack())
 
     def drop(self, key: ItemKey) -> None:
         """Undo the writes of the worker for *key*, which failed."""
-        if self._held_back and (held_back := self._held_back.pop(key, None)) is not None:
+        if self.held_back and (held_back := self.held_back.pop(key, None)) is not None:
             held_back.drop()
 
     def drop_all(self, keys: Iterable[ItemKey]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import BrokenExecutor, Future
+from contextlib import contextmanager
 from itertools import islice
 from queue import SimpleQueue
 from typing import Any
@@ -51,72 +52,49 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
 
     def results(self) -> Generator[tuple[Any, Any], None, None]:
         """Each item with its result, as calls end. The most frequent path is inlined here for speed."""
-        loop, in_flight, to_do = self.loop, self._in_flight, self._to_do
-        wait, note_end = self._ended.get, self._ended.put
+        loop, in_flight, wait, move = self.loop, self._in_flight, self._ended.get, self.loop.move
+        with self._workers():
+            self.check_in_if_due()
+            while self._is_steady or (yield from self._has_calls()):
+                future = wait()
+                call = None if future is None else in_flight.pop(future, None)
+                if future is None or call is None:
+                    self.check_in_if_due()  # it was a wake, or the call was taken back
+                    continue
+                result = self._result_of(future) if call.result is PENDING else call.result
+                if type(call) is BatchCall or type(result) is Failure:
+                    yield from self._handle(call, result)
+                    continue
+                if type(result) not in PLAIN:
+                    result = self._unwrapped(result)
+                loop.current, loop.is_out = call.key, True
+                move()
+                if loop.held_back:
+                    loop.write_held_back(call.key)
+                yield call.item, result
+                loop.finish(call.key)
+                move()
+                loop.is_out = False
+                self.left -= 1
+                if self.left <= 0 or not loop.flags:
+                    self.check_in()
+                if self._is_steady:
+                    self._launch_next()
+                else:
+                    self._note_success()
+
+    @contextmanager
+    def _workers(self) -> Iterator[None]:
+        """Inside the block, the executor works; if the map is left, it drops the calls in flight."""
+        loop, in_flight = self.loop, self._in_flight
         self._executor = ExecutorHandle(self._given_executor, self._fn, self.ask_for_save, loop.call_here)
-        launch = self._executor.launch
-        loop.on_wake = lambda: note_end(None)
+        loop.on_wake = lambda: self._ended.put(None)
         self.open()
         if self._executor.is_local:
             loop.share(1)
         is_well = False
         try:
-            self.check_in_if_due()
-            while True:
-                if not self._is_steady:
-                    self._fill()
-                    if self._is_ending and self._is_through():
-                        self._stop()
-                        continue
-                    if not in_flight:
-                        if self._crash is None:
-                            break
-                        yield from self._recover(self._crash)
-                        continue
-                    launch = self._executor.launch
-                future = wait()
-                if future is None:
-                    self.check_in_if_due()
-                    continue
-                call = in_flight.pop(future, None)
-                if call is None:
-                    continue  # the call was taken back
-                result = call.result
-                try:
-                    if result is PENDING:
-                        result = future.result()
-                except BaseException as error:
-                    if not future.done() or future.cancelled() or future.exception() is not error:
-                        raise  # a signal's error, not the call's
-                    yield from self._handle_error(call, error)
-                    continue
-                if type(call) is BatchCall:
-                    yield from self._handle_batch(call, result)
-                    continue
-                if type(result) not in PLAIN:
-                    result = self._unwrapped(result)
-                loop.give_out(call.key)
-                yield call.item, result
-                loop.finish(call.key)
-                loop.take_back()
-                self.left -= 1
-                if self.left <= 0 or not loop.flags:
-                    self.check_in()
-                if not self._is_steady:
-                    self._note_success()
-                    continue
-                entry = next(to_do, None)
-                if entry is None:
-                    self._is_steady = False
-                    continue
-                call = Call(*entry)
-                try:
-                    future = launch(call)
-                except BrokenExecutor as error:
-                    self._note_broken(call, error)
-                    continue
-                in_flight[future] = call
-                future.add_done_callback(note_end)
+            yield
             is_well = True
             if self._executor.is_local:
                 loop.share(-1)  # not if it is left earlier: workers may go on
@@ -128,6 +106,28 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
                 future.cancel()
             is_stopped = self._is_ending and self._failure is None
             self._executor.close(wait=is_well, kill=is_stopped and bool(in_flight))
+
+    def _has_calls(self) -> Generator[tuple[Any, Any], None, bool]:
+        """Launch calls up to the limit, unless the map ends. Returns False once all is done."""
+        while True:
+            self._fill()
+            if self._is_ending and self._is_through():
+                self._stop()
+            elif self._in_flight:
+                return True
+            elif self._crash is None:
+                return False
+            else:
+                yield from self._recover(self._crash)
+
+    def _result_of(self, future: Future[Any]) -> Any:
+        """The result of a call that has ended; a :class:`Failure` with its error."""
+        try:
+            return future.result()
+        except BaseException as error:
+            if not future.done() or future.cancelled() or future.exception() is not error:
+                raise  # a signal's error, not the call's
+            return Failure(error)
 
     def check_in(self) -> None:
         if self.is_at_end:
@@ -157,6 +157,11 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
 
     # -- results
 
+    def _handle(self, call: Call, result: Any) -> Iterator[tuple[Any, Any]]:
+        if type(result) is Failure:
+            return self._handle_error(call, result.error)
+        return self._handle_batch(call, result)
+
     def _handle_error(self, call: Call, error: BaseException) -> Iterator[tuple[Any, Any]]:
         self._is_steady = False
         if is_crash(error):
@@ -173,7 +178,7 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
             self.left -= 1
         self.check_in_if_due()
 
-    def _handle_batch(self, batch: BatchCall, results: Any) -> Iterator[tuple[Any, Any]]:
+    def _handle_batch(self, batch: Call, results: Any) -> Iterator[tuple[Any, Any]]:
         results = self._unwrapped(results) if type(results) is WorkerResult else results
         for key, item, result in zip(batch.key, batch.item, results, strict=True):
             if type(result) is Failure:
@@ -232,6 +237,13 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
         if len(entries) > 1:
             return BatchCall(*zip(*entries, strict=True))
         return Call(*entries[0]) if entries else None
+
+    def _launch_next(self) -> None:
+        entry = next(self._to_do, None)
+        if entry is None:
+            self._is_steady = False
+        else:
+            self._launch(Call(*entry))
 
     def _launch(self, call: Call) -> None:
         try:
