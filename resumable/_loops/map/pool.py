@@ -179,6 +179,7 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
         self.check_in_if_due()
 
     def _handle_batch(self, batch: Call, results: Any) -> Iterator[tuple[Any, Any]]:
+        loop = self.loop
         results = self._unwrapped(results) if type(results) is WorkerResult else results
         for key, item, result in zip(batch.key, batch.item, results, strict=True):
             if type(result) is Failure:
@@ -186,12 +187,13 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
             else:
                 if type(result) not in PLAIN:
                     self.observe(result)
-                self.loop.give_out(key)
+                loop.give_out(key)
                 yield item, result
-                self.loop.finish(key)
-                self.loop.take_back()
+                loop.finish(key)
+                loop.take_back()
             self.left -= 1
-            self.check_in_if_due()
+            if self.left <= 0 or not loop.flags:
+                self.check_in()
         self._note_success()
 
     def _unwrapped(self, result: Any) -> Any:
