@@ -236,7 +236,6 @@ def _reason_to_keep(operation: Operation) -> str | None:
 
 def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
     """Save what was ticked; *error* left the block. Returns whether that worked; if not, *error* gets a note."""
-    operation_id = operation.operation_id
     name_directory(error, operation.writer)
     if isinstance(error, RunAgain):  # SystemExit prints no traceback
         total = operation.metadata.total_items
@@ -248,8 +247,12 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
         end_traceback_at_user(error)
     if isinstance(error, KeyboardInterrupt | ResumableError):
         show_users_frames_only()
-    if isinstance(error, StaleCheckpointError) and error.operation_id == operation_id:
+    if isinstance(error, StaleCheckpointError) and error.operation_id == operation.operation_id:
         return False  # nothing may be written any more
+    return (yield from _save_after(operation, error))
+
+
+def _save_after(operation: Operation, error: BaseException) -> Steps[bool]:
     told = ""
     try:
         if not (yield from answers(operation.writer.ending)):
@@ -263,24 +266,33 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
         if told := told or (yield from leave(operation, failure, f"Interrupted: {signals.name_of(error)}")):
             error.add_note(f"resumable: {told}, with {operation.processed_items:,} items done")
             return True
-        is_told = str(failure) == str(error) or _is_the_same_trouble(failure, error)
-        why = "" if is_told else f": {failure}"
-        error.add_note(f"resumable: {operation_id!r} could not be saved as it stopped{why}")
-        if not is_told:
-            _log.error("%s: could not be saved as it stopped: %s", operation_id, failure)
-        _note_unsaved(operation, error, failure)
-        if isinstance(error, RunAgain):
-            error.code = 1
+        _say_failure(operation, error, failure)
         return False
-    if operation.reporter.says_stop(error):
-        return True
+    if not operation.reporter.says_stop(error):
+        _say_saved(operation, error, items)
+    return True
+
+
+def _say_failure(operation: Operation, error: BaseException, failure: Exception) -> None:
+    """*error* left the block, and the save after it failed with *failure*."""
+    is_told = str(failure) == str(error) or _is_the_same_trouble(failure, error)
+    why = "" if is_told else f": {failure}"
+    error.add_note(f"resumable: {operation.operation_id!r} could not be saved as it stopped{why}")
+    if not is_told:
+        _log.error("%s: could not be saved as it stopped: %s", operation.operation_id, failure)
+    _note_unsaved(operation, error, failure)
+    if isinstance(error, RunAgain):
+        error.code = 1
+
+
+def _say_saved(operation: Operation, error: BaseException, items: int) -> None:
+    """*error* left the block, and what was ticked is saved: add notes on where it stopped and how to go on."""
     note_on_misuse(error)
     is_told = any(str(note).startswith(_AT_ITEM) for note in getattr(error, "__notes__", ()))
     if not is_told and (where := where_it_is(operation.parts.loops.views.values())):
         error.add_note(f"resumable: at {where}")
     how = "" if isinstance(error, _SAY_HOW_TO_GO_ON) else _how_to_go_on(operation)
-    error.add_note(f"resumable: {operation_id!r} is saved at item {items:,}{how}")
-    return True
+    error.add_note(f"resumable: {operation.operation_id!r} is saved at item {items:,}{how}")
 
 
 def _is_the_same_trouble(failure: Exception, error: BaseException) -> bool:

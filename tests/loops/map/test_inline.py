@@ -103,7 +103,7 @@ def test_nothing_of_a_map_stays_in_the_context(how: str, store: MemoryStore) -> 
 
 def test_each_item_may_be_asked_for_in_another_context(store: MemoryStore) -> None:
     with opened(store) as cp:
-        results = cp.map(lambda number: mapped_item(), range(3))
+        results: Any = cp.map(lambda number: mapped_item(), range(3))
         seen = [copy_context().run(next, results)[1][1] for _ in range(3)]
         assert next(results, None) is None
 
