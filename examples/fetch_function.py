@@ -1,4 +1,4 @@
-"""The same as a function, with retries that wait as long as the server asks.
+"""Fetch every file of a GitHub repository in a function, with retries that wait as long as the server asks.
 
 python examples/fetch_function.py octocat/Hello-World
 python examples/fetch_function.py any/name --base-url http://127.0.0.1:8000
@@ -32,7 +32,7 @@ policy = tenacity.Retrying(
 
 @resumable(operation_id="fetch_{repo_name}", retry=policy)
 def fetch_repository(cp: Checkpoint, repo_name: str) -> dict:
-    """Every file of the repository, by path."""
+    """Fetch every file of the repository. Returns them by path."""
 
     def get(path: str) -> httpx.Response:
         response = client.get(f"/repos/{repo_name}/{path}")

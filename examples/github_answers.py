@@ -1,6 +1,6 @@
 """Answer in the form of GitHub's REST API, from a local git repository.
 
-Whatever owner and name are asked for, it is this repository: a client needs no other setting than its base URL.
+Every owner and name stands for this repository: a client needs only another base URL.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CONTENT_TYPES = {"blob": "file", "tree": "dir", "commit": "submodule"}
 
 
 class Answer(NamedTuple):
-    """A status, what goes into the body as JSON, and headers of its own."""
+    """A status, the content of the JSON body, and additional headers."""
 
     status: int
     body: Any
@@ -32,12 +32,12 @@ class Answer(NamedTuple):
 
 
 def problem(status: int, message: str, page: str = "") -> Answer:
-    """An error as GitHub words it."""
+    """An error in the form of GitHub's."""
     return Answer(status, {"message": message, "documentation_url": DOCUMENTATION + page})
 
 
 def find_answer(repository: GitRepository, base_url: str, path: str, query: Mapping[str, str]) -> Answer:
-    """What GitHub would say to a GET of *path*, with links that begin with *base_url*."""
+    """The answer to a GET of *path*, in GitHub's form. Its links begin with *base_url*."""
     route = _ROUTE.fullmatch(path)
     if route is None:
         return problem(404, "Not Found")
@@ -64,7 +64,7 @@ class _Repo:
         object.__setattr__(self, "url", f"{self.base_url}/repos/{self.owner}/{self.name}")
 
     def number(self, name: str, default: int, most: int) -> int:
-        """A number of the query between 1 and *most*, or *default* if it is none."""
+        """A number from the query, between 1 and *most*; *default* if it is not a number."""
         given = self.query.get(name, "")
         return min(max(int(given), 1), most) if given.isdecimal() else default
 
@@ -179,7 +179,7 @@ def _content(repo: _Repo, ref: str, entry: TreeEntry, path: str) -> dict[str, An
 
 
 def _content_body(git: GitRepository, entry: TreeEntry) -> dict[str, Any]:
-    """What a single file, link or submodule has beyond its line in a directory."""
+    """The fields that a single file, link or submodule has in addition to its line in a directory."""
     if entry.kind == "commit":
         return {"submodule_git_url": ""}
     if entry.mode == _SYMLINK:

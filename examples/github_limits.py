@@ -1,4 +1,4 @@
-"""What makes a client's life hard: a quota for each window, and requests that fail by count."""
+"""Difficulties for clients: a quota for each window, and requests that fail on a schedule."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Quota:
         self._budget = Budget(limit, 0, -math.inf)
 
     def look(self) -> Budget:
-        """What stands now."""
+        """The present quota."""
         with self._lock:
             return self._current()
 
     def take(self) -> Budget | None:
-        """Count one request. Returns what stands then, or None if nothing was left."""
+        """Count one request. Returns the quota after it, or None if nothing was left."""
         with self._lock:
             budget = self._current()
             if not budget.remaining:
@@ -69,7 +69,7 @@ class Quota:
 
 
 class Faults:
-    """Which requests fail: every so many-th, by count. Of several that are due, the first in the schedule is it.
+    """Which requests fail: every n-th one. If several faults are due, the first in the schedule happens.
 
     A request that comes again after it failed is served, and does not count.
 
@@ -113,7 +113,7 @@ def secondary_limit(retry_after: int) -> Answer:
 
 
 def rate_limit(budget: Budget) -> Answer:
-    """What ``/rate_limit`` says."""
+    """The answer of ``/rate_limit``."""
     core = budget.as_dict()
     search = Budget(30, 0, budget.resets_at).as_dict()
     return Answer(200, {"resources": {"core": core, "search": search}, "rate": core})

@@ -60,13 +60,13 @@ class GitHubServer:
     Neither 304 nor refusals nor faults count against the quota; all other answers do.
 
     Args:
-        port: 0 takes a free one; ``url`` tells which.
+        port: 0 takes a free one; ``url`` has it.
         limit: Requests in a window.
         window: Seconds.
-        retry_after_every: Every so many-th request gets 429 and ``Retry-After``, GitHub's secondary limit.
+        retry_after_every: Every n-th request gets 429 and ``Retry-After``, GitHub's secondary limit.
         retry_after: What ``Retry-After`` says, in whole seconds. It is not enforced.
-        bad_gateway_every: Every so many-th request gets 502.
-        drop_every: Every so many-th request gets no answer: its connection is closed.
+        bad_gateway_every: Every n-th request gets 502.
+        drop_every: Every n-th request gets no answer: its connection is closed.
         delay: Seconds to wait before each answer.
         clock: Epoch seconds, for the quota, the log and the ``Date`` header.
 
@@ -155,7 +155,7 @@ class GitHubServer:
         return reply._replace(headers=reply.headers | _quota_headers(budget))
 
     def _free(self, path: str) -> Answer | None:
-        """What may always be asked."""
+        """Answers that need no quota."""
         if path == _LOG:
             return Answer(200, [request._asdict() for request in self._requests])
         return rate_limit(self._quota.look()) if path == "/rate_limit" else None
@@ -251,7 +251,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(reply.body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: ``/__requests`` has it all."""
+        """Print nothing: ``/__requests`` lists the requests."""
 
 
 def main() -> None:

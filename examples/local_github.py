@@ -17,7 +17,7 @@ from examples.github_server import GitHubServer
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 10
 REQUESTS = 200
-"""In each window of so many seconds: fewer than there are files, so that a wait is seen."""
+"""Requests in each window of that many seconds: fewer than there are files, so that a wait is visible."""
 _SIGNED = {"NAME": "example", "EMAIL": "example@localhost", "DATE": "2026-01-01T00:00:00Z"}
 
 

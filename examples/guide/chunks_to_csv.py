@@ -1,4 +1,4 @@
-"""A large CSV file in chunks to another one, in which each row stands once. It needs pandas.
+"""Convert a large CSV file in chunks. Each row is in the output once. It needs pandas.
 
 python -m examples.guide.chunks_to_csv sales.csv amounts.csv
 """
@@ -12,7 +12,7 @@ from resumable import checkpointed
 
 
 def main(source: str, target: str = "amounts.csv", rows: int = 100) -> None:
-    """Write *target*. What an unfinished chunk has written is cut off when it is done again."""
+    """Write *target*. The rows of an unfinished chunk are cut off before it is done again."""
     with checkpointed("chunks to csv") as cp:
         amounts = cp.sink(target, header="id,amount\n", existing="replace")
         for chunk in cp.remaining(pd.read_csv(source, chunksize=rows)):

@@ -1,4 +1,4 @@
-"""A large CSV file in chunks to Parquet, a file for each chunk. It needs pandas and pyarrow.
+"""Convert a large CSV file to Parquet, a file for each chunk. It needs pandas and pyarrow.
 
 python -m examples.guide.chunks_to_parquet sales.csv parts
 """
@@ -15,7 +15,7 @@ from resumable import checkpointed
 def main(source: str, folder: str = "parts", rows: int = 100) -> float:
     """Write the parts. Returns the sum of all amounts.
 
-    A part has the number of its chunk for its name: one that is done again replaces itself.
+    Each part is named by the number of its chunk, so a chunk that is done again replaces its part.
     """
     parts = Path(folder)
     parts.mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ def download(name: str) -> str:
 
 
 def main(again: bool = False) -> dict[str, str]:
-    """Download all that can be. Returns what has failed, with its error."""
+    """Download what can be downloaded. Returns the failed items, with their errors."""
     with checkpointed("downloads") as cp:
         files = cp.mapping("files")
         names = ["a", "broken b", "c", "d"]

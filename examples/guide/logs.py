@@ -1,4 +1,4 @@
-"""Logging: log lines and prints stand above the bar, and what the library tells goes to its own loggers.
+"""Logging: log lines and prints stand above the bar, and the library has loggers of its own.
 
 python -m examples.guide.logs
 """

@@ -1,4 +1,4 @@
-"""A Markov chain that goes on bit by bit: its samples are those of a run that nobody stopped.
+"""A Markov chain that resumes exactly: its samples are those of an uninterrupted run.
 
 python -m examples.guide.mcmc
 """
@@ -11,7 +11,7 @@ from resumable import checkpointed
 
 
 def log_density(x: float) -> float:
-    """Of two normal distributions, around -2 and 2."""
+    """The log density of two normal distributions, around -2 and 2."""
     return math.log(math.exp(-((x - 2) ** 2)) + math.exp(-((x + 2) ** 2)))
 
 
