@@ -218,9 +218,11 @@ def test_items_without_a_value_are_refused_before_the_first_one(make: Any, finge
 
 
 @both_ways
-@pytest.mark.parametrize("way", [{"fingerprint": None}, {"key": id}])
+@pytest.mark.parametrize("way", [{"fingerprint": None}, {"key": "name"}])
 def test_either_way_out_takes_them(way: Any) -> None:
     items = [Opaque(), Opaque()]
+    for item, name in zip(items, "ab", strict=True):
+        vars(item)["name"] = name
     assert list(loop_over(items, **way)) == items
 
 
