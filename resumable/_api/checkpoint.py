@@ -179,13 +179,10 @@ class Checkpoint(Files, BaseCheckpoint[S]):
             ValueError: *limit* is below 1, or given inside a map.
         """
         if limit is None and not retry_failed and type(items) in SEEKABLE and fingerprint == "sampled":
-            operation = self._operation
-            parts = operation.parts
-            if not (operation.is_done or parts.retries_failed or parts.saved.failed):
-                small = parts.loops.small.again(self, items, key, name)
-                if small is not None:
-                    self._is_total_old = True
-                    return small  # type: ignore[return-value]
+            small = self._operation.parts.loops.small.again(self, items, key, name)
+            if small is not None:
+                self._is_total_old = True
+                return small  # type: ignore[return-value]
         items, failures = self._to_do(items), self._failures(retry_failed)
         from .._loops.remaining import remaining
 

@@ -109,6 +109,11 @@ class Inner(BaseCheckpoint[S]):
         """For loops: *loop* has ended."""
         self._operation.parts.loops.running.ended(loop)
 
+    def may_be_small(self) -> bool:
+        """For small loops: whether one may be made, which knows nothing of failed items."""
+        operation, parts = self._operation, self._operation.parts
+        return not (operation.is_done or parts.retries_failed or parts.saved.failed)
+
     def may_pass(self, items: int) -> bool:
         """For small loops: whether this many items may pass before the next check-in."""
         return self._count() - items > self._granted and processes.pid == self._operation.owner_pid

@@ -118,6 +118,7 @@ class Control:
         """
         parts = self._operation.parts
         parts.retries_failed = True
+        parts.loops.small.end_streaks()
         parts.failed.ask_again()
         for view in list(parts.loops.views.values()):
             if view.loop is not None:

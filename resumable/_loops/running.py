@@ -172,6 +172,18 @@ class RunningLoops:
 
     def innermost(self, frame: FrameType) -> Around | None:
         """A faster :meth:`around` for the main thread, outside of a map's function."""
+        one = self.top()
+        if one is None:
+            return None
+        if not one.is_suspended and one.frame[0] != id(frame) and not place.is_under_way(frame, one.frame):
+            return self.around(frame, self.main_context)
+        return Around(one.view, one.loop.current_item(), one.frame, False, one.is_suspended)
+
+    def top(self) -> Running | None:
+        """The innermost loop that is at an item in the main thread.
+
+        Those that were left are removed; if one goes on, it is added again.
+        """
         running = self.mine
         while running:
             one = running[-1]
@@ -181,10 +193,8 @@ class RunningLoops:
                 and not (loop.is_finished or view.is_abandoned or loop.is_halted or loop.is_left)
                 and not (view.is_dropped if view.outer is None else view.is_gone)
             ):  # inlined from _is_at_item
-                if not one.is_suspended and one.frame[0] != id(frame) and not place.is_under_way(frame, one.frame):
-                    return self.around(frame, self.main_context)
-                return Around(view, loop.current_item(), one.frame, False, one.is_suspended)
-            self._just_left.append(running.pop())  # if it continues, it is added again
+                return one
+            self._just_left.append(running.pop())
         return None
 
     def begun_in(self, loop: Loop[Any], view: LoopView, frame: FrameType) -> None:

@@ -254,8 +254,12 @@ class Site:
         )
 
 
-def has_ended(view: LoopView) -> bool:
-    """Whether nothing more of it can happen in this run, so that it can be compacted."""
+def has_ended(view: LoopView, *, held: int = 0) -> bool:
+    """Whether nothing more of it can happen in this run, so that it can be compacted.
+
+    Args:
+        held: How many references to its loop the caller has.
+    """
     loop = view.loop
     if loop is None or loop.is_finished:
         return loop is not None
@@ -263,7 +267,7 @@ def has_ended(view: LoopView) -> bool:
         return False
     if view.has_begun:
         return loop.is_left
-    return not loop.position and references_to(loop) <= _NOBODY_ELSE
+    return not loop.position and references_to(loop) <= _NOBODY_ELSE + held
 
 
 _Sum = tuple[int, int, list[Ends | bytes]]

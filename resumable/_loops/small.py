@@ -150,7 +150,7 @@ class SmallRemaining(Remaining[T]):
     def _steps(self, *, is_for: bool = True) -> Generator[T, None, None]:
         if get_ident() != self._thread:
             consumers.check_thread(self._thread)  # raises
-        feed, done = self._feed, 0
+        feed, given, count = self._feed, 0, len(self._items)
         if feed is None and is_for:
             frame, site = place.frame_at(1), self._site
             is_known = site.gone_through_by is frame.f_code
@@ -169,25 +169,23 @@ class SmallRemaining(Remaining[T]):
             self._feed = feed = feed or self._new_feed()
             self._was_left = False
             self._owner.register(self)
-            done = self._done = self._given
+            given = self._done = self._given
         move, flags = self._boundary.ticks.__next__, self.flags
-        upto = len(self._items)
-        upto = done + upto if self._granting.may_pass(upto) else done
+        upto = given + count if self._granting.may_pass(count) else given
         try:
             for item in feed:
-                while done >= upto or not flags:
-                    self.flags = flags = [True]
-                    consumers.check_thread(self._thread)
-                    upto = done + max(1, self._owner.check_in())
+                if given >= upto or not flags:
+                    upto = self._asked(given, upto)
+                    flags = self.flags
                 # In this order: an interruption finds the item before done, or this one begun.
                 move()
-                done += 1
-                self._given = done
+                given += 1
+                self._given = given
                 yield item
                 if self.is_held:
                     self._refuse_held()
                     return
-                self._done = done
+                self._done = given
         except GeneratorExit:
             self._was_left = True
             raise
@@ -199,6 +197,14 @@ class SmallRemaining(Remaining[T]):
         self.is_finished = True
         move()
         self._running.ended(self)
+
+    def _asked(self, given: int, upto: int) -> int:
+        """Ask the owner before the next item, after those *given*. Returns up to which item it need not be asked."""
+        while given >= upto or not self.flags:
+            self.flags = [True]
+            consumers.check_thread(self._thread)
+            upto = given + max(1, self._owner.check_in())
+        return upto
 
     def _tried_again(self, failed: Failed) -> Generator[T]:
         while (retries := late_retries(failed, self.name, self._items, self._ledger)) is not None:

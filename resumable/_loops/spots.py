@@ -105,6 +105,11 @@ class Spots:
         way = self._last[point(frame)] = Way(frame, len(path) // 2 - 1, around, is_suspended, found[0])
         return way
 
+    def way(self, frame: FrameType, around: Frame | None, is_suspended: bool) -> Way | None:
+        """The way to a loop with a name that *frame* makes; None if it is too long. See :meth:`find`."""
+        path = self._path(frame, around, is_suspended)
+        return None if path is None else Way(frame, len(path) // 2 - 1, around, is_suspended, "")
+
     def _path(
         self, frame: FrameType, stop: Frame | None, is_suspended: bool, note: Callable[[CodeType], None] | None = None
     ) -> tuple[int, ...] | None:
