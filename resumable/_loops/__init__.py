@@ -1,7 +1,8 @@
 """Which items are done: by position, by key, page by page, or out of order.
 
 Read ``remaining`` first, or ``remaining_async``: it iterates, and knows at every moment which items are done. ``small``
-does so for few items at low cost, and ``anew`` makes them where one was made before. ``consumers`` detects who iterates
+does so for few items at low cost, ``anew`` makes them where one was made before, and ``streak`` where one follows
+another. ``consumers`` detects who iterates
 ahead of the work, ``gathering`` who takes all items before the work on any, ``bodies`` what a loop's body would lose.
 ``loop`` is the base class; the done items are kept by one of four ledgers: ``by_position``, ``by_key``, ``by_page``,
 ``out_of_order``. ``pages`` fetches pages from a server. ``registry`` holds the loops of a checkpoint, ``levels`` the
@@ -44,6 +45,7 @@ __all__ = [
     "sources",
     "spots",
     "standing",
+    "streak",
     "values",
     "view",
 ]
