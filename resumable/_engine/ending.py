@@ -289,7 +289,7 @@ def _say_saved(operation: Operation, error: BaseException, items: int) -> None:
     """*error* left the block, and what was ticked is saved: add notes on where it stopped and how to go on."""
     note_on_misuse(error)
     is_told = any(str(note).startswith(_AT_ITEM) for note in getattr(error, "__notes__", ()))
-    if not is_told and (where := where_it_is(operation.parts.loops.views.values())):
+    if not is_told and (where := where_it_is(operation.parts.loops.shown().values())):
         error.add_note(f"resumable: at {where}")
     how = "" if isinstance(error, _SAY_HOW_TO_GO_ON) else _how_to_go_on(operation)
     error.add_note(f"resumable: {operation.operation_id!r} is saved at item {items:,}{how}")
@@ -345,7 +345,7 @@ def say_what_stops(operation: Operation) -> None:
 def _how_to_go_on(operation: Operation) -> str:
     """Tell the person how to go on after an error left the block."""
     loops = operation.parts.loops
-    is_to_begin = any(view.loop is not None and not view.has_begun for view in loops.views.values())
+    is_to_begin = any(view.loop is not None and not view.has_begun for view in loops.shown().values())
     if not loops.views or is_to_begin or next(loops.left(), None) is not None or loops.never_met():
         return "; run again to go on"
     return (

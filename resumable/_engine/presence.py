@@ -120,7 +120,7 @@ class Control:
         parts.retries_failed = True
         parts.loops.small.end_streaks()
         parts.failed.ask_again()
-        for view in list(parts.loops.views.values()):
+        for view in list(parts.loops.shown().values()):
             if view.loop is not None:
                 view.loop.tries_again = parts.failed
         self._operation.wake()

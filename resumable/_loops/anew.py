@@ -8,7 +8,7 @@ from typing import Any
 
 from .._runtime.boundary import Boundary
 from .._runtime.interpreter import has_gil
-from . import place, sources
+from . import place
 from .again import NOTHING
 from .failed import Failed
 from .levels import Levels
@@ -17,7 +17,7 @@ from .running import Around, RunningLoops
 from .sites import KEPT, Level, Site, has_ended
 from .small import MOST, AsyncSmallRemaining, SmallRemaining
 from .spots import Spots, Way, point
-from .streak import Past, Streak, is_kept_whole, ledger_for
+from .streak import Past, Streak, identified, is_kept_whole
 from .view import LoopView
 
 _MANY = 4096
@@ -53,15 +53,16 @@ class SmallLoops:
 
     def end_streaks(self) -> None:
         """A loop is made in another way, or begins again, or an item has failed: look up each place again."""
+        if self._running.behind is not None:
+            self._running.behind.catch_up()
         if self._streaks:
             self._streaks = {}
 
     def again(self, owner: Any, items: Any, key: Any, name: str | None, *, is_async: bool = False) -> Loop[Any] | None:
         """A small loop that begins where an ended one was made before; None if it must be made otherwise."""
         frame = place.frame_at(_DEPTH)
-        code = frame.f_code
-        streak = self._streaks.get(id(code) + frame.f_lasti)  # inlined from point()
-        if streak is not None and streak.code is code and streak.name == name:
+        streak = self._streaks.get(point(frame))
+        if streak is not None and streak.code is frame.f_code and streak.name == name:
             loop = streak.next(owner, items, key, frame)
             if loop is not None:
                 return loop
@@ -101,7 +102,7 @@ class SmallLoops:
         view = self._view_for(site)
         if view is None or (before := view.loop) is None:
             return None
-        what = (sources.ends(items) if key is None else None) or ledger_for(owner.operation_id, items, key)
+        what = identified(owner.operation_id, items, key)
         if what is None:
             return None
         kind: Any = AsyncSmallRemaining if is_async else SmallRemaining

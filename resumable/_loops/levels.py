@@ -112,6 +112,12 @@ class Levels:
         levels[item] = spare
         return spare
 
+    def can_move_on(self, level: Level) -> bool:
+        """Whether *level* can serve the next item, too, once the present one is done."""
+        levels = None if level.outer is None else self.within.get(level.outer)
+        is_alone = levels is not None and len(levels) == 1 and levels.get(level.item) is level
+        return is_alone and level.can_serve and not level.is_over
+
     def come_to(self, level: Level, item: ItemKey) -> bool:
         """Have *level* serve the *item* that the loop around is at; False if it cannot."""
         outer, before = level.outer, level.item

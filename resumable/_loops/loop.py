@@ -75,6 +75,7 @@ class Loop(ABC, Generic[T]):
         is_halted: Whether it hands out no more in this run, though items may be left.
         is_held: Whether it halts at an item that is not done, because a loop inside has stopped.
         cut_by: The error that stopped the loop inside, if the program may have caught it; raised instead of an item.
+        has_begun: Whether an item was asked for, if nobody else notes that.
     """
 
     can_be_held = True
@@ -88,6 +89,7 @@ class Loop(ABC, Generic[T]):
     is_halted: bool = False
     is_held: bool = False
     cut_by: BaseException | None = None
+    has_begun = False
 
     def __init__(self, items: Any, owner: LoopOwner[Any], ledger: Ledger, name: str) -> None:
         self.name = name
@@ -170,6 +172,14 @@ class Loop(ABC, Generic[T]):
         if self._at_again is not None:
             return self._at_again
         return self._ledger.item_at(self.position)
+
+    def mark(self) -> ItemKey | None:
+        """A value that no other item of the loop has; None if the loop may not be at an item, or not in order."""
+        return None
+
+    def marked(self, mark: ItemKey) -> ItemKey:
+        """The item with that *mark*."""
+        return mark
 
     def told_item(self) -> str:
         """The present item for people: ``21 of 60 ('x')``; without ``('x')`` if getting it would run foreign code."""

@@ -51,7 +51,7 @@ class LoopRegistry:
         failed: The failed items. A loop with failed items is kept, and its name with it.
 
     Attributes:
-        views: The loops as a save sees them, by name.
+        views: The loops as a save sees them, by name. Of small loops that follow one another, perhaps not the newest.
         running: The loops that run now.
         small: Makes small loops where others were made before.
 
@@ -86,6 +86,12 @@ class LoopRegistry:
         self._of_earlier = [*self.views.values()]
         for view in self._of_earlier:
             self._put(view)
+
+    def shown(self) -> dict[str, LoopView]:
+        """The :attr:`views`, each as it is now."""
+        if self.running.behind is not None:
+            self.running.behind.catch_up()
+        return self.views
 
     def _read(self, name: str, form: Mapping[str, Any]) -> LoopView:
         try:
@@ -309,7 +315,7 @@ class LoopRegistry:
 
     def halt(self, loop: Loop[Any]) -> None:
         """*loop* has reached its limit: the loops around it stop at their present item."""
-        view = self.views.get(loop.name)
+        view = self.shown().get(loop.name)
         for outer in view.line() if view is not None else ():
             if outer is not view and outer.loop is not None:
                 outer.loop.hold()
@@ -318,15 +324,17 @@ class LoopRegistry:
 
     def done(self) -> int:
         """Number of items that all loops of this run have done."""
+        views = self.shown()
         done = self._past.done
-        for view in list(self.views.values()):
+        for view in list(views.values()):
             done += view.done()
         return done
 
     def total(self) -> int | None:
         """Number of items in this run's loops; None if a loop does not know, or runs many times inside another."""
+        views = list(self.shown().values())
         total = None if self._has_inner else self._past.total
-        for view in list(self.views.values()):
+        for view in views:
             if view.loop is not None and total is not None:
                 total = None if view.loop.total is None else total + view.loop.total
         return total
@@ -337,16 +345,17 @@ class LoopRegistry:
 
     def unfinished(self) -> list[Loop[Any]]:
         """Loops that have begun, have not ended, and are not inside a done item."""
-        begun = [(view, view.loop) for view in list(self.views.values()) if view.has_begun]
+        begun = [(view, view.loop) for view in list(self.shown().values()) if view.has_begun]
         return [loop for view, loop in begun if loop is not None and not loop.is_finished and not view.is_gone]
 
     def has_compacted_left(self) -> bool:
         """Whether a run that was left before its end was compacted."""
+        self.shown()
         return any(map(Site.has_left, self._levels.sites()))
 
     def never_met(self) -> list[str]:
         """Unfinished loops of an earlier run that this run has not made, each with its progress, for people."""
-        unmet = [view for view in self.views.values() if not view.is_dropped and view.is_unmet]
+        unmet = [view for view in self.shown().values() if not view.is_dropped and view.is_unmet]
         compacted = [told for site in self._levels.root.sites.values() if (told := site.told_of_unmet())]
         lost = [view for view in unmet if view.outer is None or view.is_gone or is_lost_with_outer(view)]
         return [*self._levels.lost, *compacted, *(view.told() for view in lost)]
@@ -358,6 +367,7 @@ class LoopRegistry:
         first_attempts: WeakKeyDictionary[Any, _FirstAttempt] = WeakKeyDictionary()
 
         def before(retry_state: Any) -> None:
+            self.shown()
             first = first_attempts.get(retry_state)
             if first is None:
                 context = running_here()

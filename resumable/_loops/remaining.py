@@ -216,6 +216,17 @@ class PassingRemaining(Remaining[T]):
             given -= 1
         return self._ledger.item_at(self._ledger.start + given)
 
+    def mark(self) -> ItemKey | None:
+        holder = self._holder
+        if holder is None or holder() is None or self.is_finished or self.is_halted or self.retries is not None:
+            return None
+        upto, quota = self._round
+        return upto - quota.__length_hint__()
+
+    def marked(self, mark: ItemKey) -> ItemKey:
+        assert isinstance(mark, int)
+        return self._ledger.item_at(self._ledger.start + mark - 1)
+
     def has_passed(self, item: ItemKey, at: ItemKey) -> bool:
         if self.retries is not None:
             return self.has_done(item)

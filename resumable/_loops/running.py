@@ -8,8 +8,8 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from types import FrameType
-from typing import Any
+from types import CodeType, FrameType
+from typing import Any, Protocol
 
 import msgspec
 
@@ -30,10 +30,16 @@ _SUSPENDS = 0x20 | 0x80 | 0x200
 """Code flags of generators, coroutines and async generators."""
 
 
-class Running(msgspec.Struct, frozen=True):
+def is_suspended(code: CodeType) -> bool:
+    """Whether a frame of *code* may be alive without being on the stack."""
+    return code.co_flags & _SUSPENDS > 0
+
+
+class Running(msgspec.Struct):
     """A loop that has begun.
 
     Attributes:
+        loop: The loop; of small loops that follow one another, the newest.
         frame: The frame that iterates over it.
         is_suspended: Whether that frame may be alive without being on the stack.
     """
@@ -72,6 +78,18 @@ class Cut(msgspec.Struct, frozen=True):
     place: str | None
 
 
+class Behind(Protocol):
+    """What makes loops, and shows them only when somebody looks."""
+
+    def catch_up(self) -> None:
+        """Show the newest loop."""
+        ...
+
+    def stop(self) -> None:
+        """Show the newest loop, and tell of the next one when it begins."""
+        ...
+
+
 class RunningLoops:
     """The loops that have begun and not ended.
 
@@ -84,6 +102,7 @@ class RunningLoops:
         again: Detects rows that are written again.
         mine: What runs in that thread or task, from the outside in; some of them may have been left.
         on_end: Called with each loop that has ended; None if nobody is to be told.
+        behind: What may have made loops that the views do not show yet; None if nothing has.
     """
 
     def __init__(self, views: Mapping[str, LoopView], main_context: object, operation_id: str = "") -> None:
@@ -97,6 +116,7 @@ class RunningLoops:
         self._operation_id = operation_id
         self.again = WrittenAgain(self.here, self._has_done)
         self.on_end: Callable[[Loop[Any]], None] | None = None
+        self.behind: Behind | None = None
 
     def watch(self, boundary: Boundary) -> None:
         """Hear of what the loops of other threads and tasks hold back, before it counts."""
@@ -104,6 +124,8 @@ class RunningLoops:
 
     def _apart_counts(self) -> None:
         """Note what was written outside of items; warn if it is part of an item of the main thread's loop."""
+        if self.behind is not None:
+            self.behind.catch_up()
         main = [one for one in self._by_context.get(self.main_context, ()) if self._is_at_item(one)]
         if not (main and main[-1].loop.is_at_item() and not main[-1].loop.is_beside):
             self.again.outside()
@@ -115,6 +137,8 @@ class RunningLoops:
 
     def here(self) -> LevelKey:
         """The item that the calling thread or task is inside."""
+        if self.behind is not None:
+            self.behind.catch_up()
         mapped = mapped_item()
         for one in reversed(self._by_context.get(running_here(), ())):
             if mapped is not None and one.loop is mapped[0]:
@@ -135,6 +159,8 @@ class RunningLoops:
 
     def around(self, frame: FrameType, context: object) -> Around | None:
         """The innermost item around a loop that *frame* makes in the thread or task *context*."""
+        if self.behind is not None:
+            self.behind.catch_up()
         mapped = mapped_item()
         for one in reversed(self._by_context.get(context, ())):
             if mapped is not None and one.loop is mapped[0]:
@@ -161,6 +187,8 @@ class RunningLoops:
 
     def at_item(self) -> list[Loop[Any]]:
         """The loops that are at an item here, the innermost first."""
+        if self.behind is not None:
+            self.behind.catch_up()
         return [one.loop for one in reversed(self._by_context.get(running_here(), ())) if self._is_at_item(one)]
 
     def is_main(self, thread: int) -> bool:
@@ -172,6 +200,8 @@ class RunningLoops:
 
     def innermost(self, frame: FrameType) -> Around | None:
         """A faster :meth:`around` for the main thread, outside of a map's function."""
+        if self.behind is not None:
+            self.behind.catch_up()
         one = self.top()
         if one is None:
             return None
@@ -197,10 +227,14 @@ class RunningLoops:
             self._just_left.append(running.pop())
         return None
 
-    def begun_in(self, loop: Loop[Any], view: LoopView, frame: FrameType) -> None:
-        """*loop*, which *view* shows, hands out its first item to *frame*, in the main thread."""
+    def begun_in(self, loop: Loop[Any], view: LoopView, frame: FrameType) -> Running | None:
+        """*loop*, which *view* shows, hands out its first item to *frame*, in the main thread.
+
+        Returns:
+            Its entry; None if another loop has taken the view.
+        """
         if view.loop is not loop:
-            return
+            return None
         if self._cuts:
             self._mend(view)
         again, code = self.again, frame.f_code
@@ -209,9 +243,11 @@ class RunningLoops:
         if self._just_left:
             self._just_left = []
         view.has_begun = True
-        self.mine.append(Running(loop, view, (id(frame), id(code)), code.co_flags & _SUSPENDS > 0))
+        one = Running(loop, view, (id(frame), id(code)), is_suspended(code))
+        self.mine.append(one)
         if again.has_expected:
             again.attend()
+        return one
 
     def begun(self, loop: Loop[Any]) -> None:
         """*loop* hands out its first item, or continues after it was left.
@@ -219,6 +255,8 @@ class RunningLoops:
         Raises:
             RuntimeError: It was left, later loops were made at its place, and its position is no longer kept.
         """
+        if self.behind is not None:
+            self.behind.catch_up()
         if loop.is_compacted:
             raise RuntimeError(
                 "this loop was left, and others have begun in its place since; call remaining() again, and go on with "
@@ -243,9 +281,8 @@ class RunningLoops:
             self._set_apart(loop, outer, is_main=context is self.main_context)
         view.has_begun = True
         running = self._by_context.setdefault(context, [])
-        is_suspended = bool(frame.f_code.co_flags & _SUSPENDS)
         here = [one for one in running if one.loop is not loop and self._is_at_item(one)]
-        running[:] = [*here, Running(loop, view, place.address(frame), is_suspended)]
+        running[:] = [*here, Running(loop, view, place.address(frame), is_suspended(frame.f_code))]
         self.again.attend()
         if len(self._by_context) > 1:
             for other in [other for other in list(self._by_context) if not is_alive(other)]:
@@ -288,7 +325,7 @@ class RunningLoops:
         """
         here = running_here()
         around = [loop for loop in self.at_item() if loop.is_at_item() and not loop.is_held]
-        views = [one.view for one in reversed(self._by_context.get(here, ()))]
+        views = [one.view for one in reversed(self._by_context.get(here, ())) if not one.loop.is_finished]
         inner = next((view for view in views if view.loop not in around), None)
         if not around or (by_loop and inner is None):
             return
@@ -296,6 +333,8 @@ class RunningLoops:
         again.__dict__.pop("__notes__", None)
         for loop in around:
             loop.cut_off(again)
+        if self.behind is not None:
+            self.behind.stop()
         self._cuts[here] = Cut(again, around, (inner or views[0]).identity.place)
 
     def _mend(self, view: LoopView) -> None:

@@ -130,6 +130,8 @@ class Site:
 
     def identity(self, within: tuple[str, ItemKey] | None, run: int, turn: str = "") -> Identity:
         """The identity of a *run* that is made now, in that *turn* of the plain loops around."""
+        if run <= self.compacted and run not in self.left:  # the next run takes its view, while a thread saves
+            run = self.compacted + 1
         return Identity(within, self.key, run, self.compacted, self.marks, left=written(self.left), turn=turn)
 
     def saved(self, run: int) -> dict[str, Any] | None:
@@ -182,16 +184,8 @@ class Site:
         else:
             self.left[run] = loop.position if has_begun else NEVER_BEGUN
             loop.is_compacted = True
-        if run <= self.compacted:  # made again
-            return
-        if self._sum is None:
-            self.compacted = run
-            return
-        seen, ends = self._sum[2], loop.ends
-        seen.append(_seen(loop) if ends is None else ends)
-        self.compacted = run
-        if run <= _LAST_MARK or len(seen) >= _LAST_MARK:
-            self._sum_up(run)
+        ends = loop.ends
+        self._compact_ended(run, _seen(loop) if ends is None else ends)
 
     def _sum_up(self, run: int) -> None:
         summed = self._summed()
@@ -225,6 +219,34 @@ class Site:
         del runs[last]
         runs[run] = view
         return run
+
+    def next_runs(self, view: LoopView, ended: Sequence[Ends]) -> int:
+        """Begin a run after each of *ended*, by their inputs, or the first one. Returns the number of the newest one.
+
+        As in :meth:`next_in_row`, the run before is the only one that is whole, or there was none.
+        """
+        first = self.count or 1
+        run = first + len(ended)
+        for last, ends in enumerate(ended, first):
+            self.count = last + 1
+            if self.left:
+                self.left.pop(last, None)
+            self._compact_ended(last, ends)
+        self.count = run
+        self.runs = {run: view}
+        return run
+
+    def _compact_ended(self, run: int, ends: Ends | bytes) -> None:
+        if run <= self.compacted:  # made again
+            return
+        if self._sum is None:
+            self.compacted = run
+            return
+        seen = self._sum[2]
+        seen.append(ends)
+        self.compacted = run
+        if run <= _LAST_MARK or len(seen) >= _LAST_MARK:
+            self._sum_up(run)
 
     def is_other_input(self, run: int, loop: Loop[Any]) -> bool:
         """Whether a compacted *run*, made again as *loop*, has another input than before.

@@ -37,6 +37,13 @@ class SmallOwner(LoopOwner[Items_co], Protocol[Items_co]):
         ...
 
 
+class Telling(Protocol):
+    """Makes small loops, and tells the others that they begin and end."""
+
+    def begins(self, loop: SmallRemaining[Any], frame: FrameType, /) -> None: ...
+    def ended(self, loop: SmallRemaining[Any], /) -> None: ...
+
+
 class SmallRemaining(Remaining[T]):
     """A few items, all to be done; each takes a Python step, and nothing is prepared.
 
@@ -45,7 +52,7 @@ class SmallRemaining(Remaining[T]):
 
     is_finished = False
 
-    _granting: SmallOwner[int]
+    _owner: SmallOwner[int]  # pyright: ignore[reportIncompatibleVariableOverride]
     _feed: Iterator[T] | None = None
     _own: Iterator[T] | None = None
     can_be_apart = False
@@ -63,15 +70,16 @@ class SmallRemaining(Remaining[T]):
         site: Site,
         running: RunningLoops,
         boundary: Boundary,
+        streak: Telling | None = None,
     ) -> None:
         self.name = view.name
         self.flags = [True]
         self._items = items
-        self._owner = self._granting = owner
+        self._owner = owner
         self._running = running
         self._boundary = boundary
         self._thread = thread
-        self._site, self._view = site, view
+        self._site, self._view, self._streak = site, view, streak
         if isinstance(what, tuple):
             self.ends = what
             self._as_made = items[:] if type(items) is list else items
@@ -98,6 +106,15 @@ class SmallRemaining(Remaining[T]):
         if self.retries is not None and self._at_again is not None:
             return self._at_again
         return self._ledger.item_at(self._done) if self.ends is None else self._done
+
+    def mark(self) -> ItemKey | None:
+        if self._was_left or self.is_finished or self.is_halted or self.retries is not None:
+            return None
+        return self._given if self._given != self._done else None
+
+    def marked(self, mark: ItemKey) -> ItemKey:
+        assert isinstance(mark, int)
+        return self._ledger.item_at(mark - 1) if self.ends is None else mark - 1
 
     def has_done(self, item: ItemKey) -> bool:
         if self.retries is not None and item == self._at_again:
@@ -158,7 +175,10 @@ class SmallRemaining(Remaining[T]):
                 consumers.refuse_pools()
                 frame = place.users_frame()
             self._feed = feed = iter(self._items) if self.ends is not None else self._new_feed()
-            self._running.begun_in(self, self._view, frame)
+            if self._streak is None:
+                self._running.begun_in(self, self._view, frame)
+            else:
+                self._streak.begins(self, frame)
             if not is_known:
                 site.gone_through_by = consumers.look_at_pull(self._owner.operation_id)
         elif is_for and (self.is_finished or self.is_halted):
@@ -171,7 +191,7 @@ class SmallRemaining(Remaining[T]):
             self._owner.register(self)
             given = self._done = self._given
         move, flags = self._boundary.ticks.__next__, self.flags
-        upto = given + count if self._granting.may_pass(count) else given
+        upto = given + count if self._owner.may_pass(count) else given
         try:
             for item in feed:
                 if given >= upto or not flags:
@@ -196,7 +216,7 @@ class SmallRemaining(Remaining[T]):
             yield from self._tried_again(self.tries_again)
         self.is_finished = True
         move()
-        self._running.ended(self)
+        (self._running if self._streak is None else self._streak).ended(self)
 
     def _asked(self, given: int, upto: int) -> int:
         """Ask the owner before the next item, after those *given*. Returns up to which item it need not be asked."""

@@ -40,12 +40,14 @@ class Way:
 
     def leads_from(self, frame: FrameType) -> bool:
         """Whether the frames around *frame*, which stands where the first one did, are the others."""
-        here: FrameType | None = frame
+        here = frame.f_back
         for code, offset in self.outer:
-            here = here and here.f_back
             if here is None or here.f_lasti != offset or here.f_code is not code:
                 return False
-        return id(here) == self.end
+            if id(here) == self.end:
+                return True
+            here = here.f_back
+        return not self.outer and id(frame) == self.end
 
 
 class Spots:

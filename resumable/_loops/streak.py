@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import get_ident
+from threading import RLock, get_ident
 from types import FrameType
 from typing import Any
 
@@ -10,13 +10,18 @@ from .._runtime.boundary import Boundary
 from . import sources
 from .again import NOTHING
 from .by_key import KeyLedger
+from .by_position import ItemKey
 from .levels import Levels
-from .loop import Loop
+from .loop import Ends, Loop
 from .remaining import OrderedLedger
-from .running import Running, RunningLoops
+from .running import Running, RunningLoops, is_suspended
 from .sites import KEPT, Level, Site, has_ended
 from .small import MOST, SmallRemaining, sampled
+from .sources import PLAIN
 from .spots import Way
+
+_MANY = 256
+"""So many inputs are kept until somebody looks."""
 
 
 class Past:
@@ -40,11 +45,23 @@ class Past:
             self.total = None if total is None else self.total + total
 
 
+_Stretch = tuple[SmallRemaining[Any], ItemKey, list[Ends], int, int, int]
+"""Loops of a streak that the view does not show yet, in one value, so that every thread sees them as one.
+
+The newest, and the mark of the item around. The inputs of those made before it within that item, to which more may be
+added, and how many these were. How many loops were made since the stretch began, and how many items they did, without
+those of the newest.
+"""
+
+
 class Streak:
     """Small loops that are made one after another by one call, reached by the same frames.
 
     It ends when a loop is made in any other way. Until then, the newest run is the only one at its site that is kept
     whole.
+
+    While nothing else happens than that they come to their end, one after another, nobody is told: the view shows the
+    newest when somebody looks, see :meth:`catch_up`.
 
     Args:
         name: The user's name for the loops.
@@ -59,8 +76,21 @@ class Streak:
     """
 
     __slots__ = (
-        *("_around", "_boundary", "_level", "_levels", "_mine", "_outer", "_past", "_running", "_site", "_thread"),
-        *("_view", "_way", "code", "name"),
+        *(
+            "_again",
+            "_around",
+            "_boundary",
+            "_entry",
+            "_is_calm",
+            "_level",
+            "_levels",
+            "_lock",
+            "_mine",
+            "_now",
+            "_outer",
+            "_past",
+        ),
+        *("_running", "_shown", "_site", "_thread", "_view", "_way", "code", "name"),
     )
 
     def __init__(
@@ -80,21 +110,67 @@ class Streak:
         self._way, self._around, self._level, self._site, self._view = way, around, level, site, site.runs[site.count]
         self._outer = None if around is None else around.loop
         self._levels, self._running, self._past, self._boundary = levels, running, past, boundary
-        self._mine, self._thread = running.mine, get_ident()
+        self._mine, self._thread, self._again = running.mine, get_ident(), running.again
+        self._entry: Running | None = None
+        self._is_calm = True
+        self._lock = RLock()
+        self._now: _Stretch | None = None
+        self._shown: _Stretch | None = None
 
     def next(self, owner: Any, items: Any, key: Any, frame: FrameType) -> Loop[Any] | None:
         """The loop that *frame* makes now; None if it has to be made otherwise."""
-        way, view, site, past = self._way, self._view, self._site, self._past
-        if (not way.leads_from(frame) if way.outer else way.end != id(frame)) or len(items) > MOST:
+        way, count, now = self._way, len(items), self._now
+        if (way.end != id(frame) if not way.outer else not way.leads_from(frame)) or count > MOST:
             return None
+        if now is None:
+            return self._made(owner, items, key)
+        before, mark, ended, many, made, done = now
+        mine, outer, again = self._mine, self._outer, self._again
+        at = 0 if outer is None else outer.mark()
+        if (
+            at is None
+            or not before.is_finished
+            or not mine
+            or mine[-1] is not self._entry
+            or again.writers
+            or again.open
+            or (at == mark and (before.ends is None or many >= _MANY))
+        ):
+            return self._made(owner, items, key)
+        what: Ends | OrderedLedger | None = None
+        if count and key is None:  # inlined from sources.ends()
+            first, last = items[0], items[-1]
+            if type(first) in PLAIN and type(last) in PLAIN:
+                what = count, first, last
+        if what is None and (what := identified(owner.operation_id, items, key)) is None:
+            return None
+        loop: SmallRemaining[Any] = SmallRemaining(
+            items, owner, self._view, what, self._thread, self._site, self._running, self._boundary, self
+        )
+        if at != mark:
+            ended, many = [], 0
+        elif before.ends is not None:
+            ended.append(before.ends)
+            many += 1
+        self._now = loop, at, ended, many, made + 1, done + before.done()
+        return loop
+
+    def _made(self, owner: Any, items: Any, key: Any) -> Loop[Any] | None:
+        """The next loop, which is shown at once; None if it has to be made otherwise."""
+        if self._running.behind is not None:
+            self._running.behind.catch_up()
+            self._now = self._shown = None
+        view, site, past = self._view, self._site, self._past
         before = view.loop
         if before is None or not (before.is_finished or has_ended(view, held=1)) or not self._is_there():
             return None
-        what = (sources.ends(items) if key is None else None) or ledger_for(owner.operation_id, items, key)
+        what = (sources.ends(items) if key is None else None) or identified(owner.operation_id, items, key)
         if what is None:
             return None
-        done = before.done()
-        loop: Loop[Any] = SmallRemaining(items, owner, view, what, self._thread, site, self._running, self._boundary)
+        done, self._is_calm = before.done(), before.is_finished
+        loop: SmallRemaining[Any] = SmallRemaining(
+            items, owner, view, what, self._thread, site, self._running, self._boundary, self
+        )
         past.made += 1
         if view.wrote is not NOTHING:
             site.keep_written(view)
@@ -113,8 +189,11 @@ class Streak:
         mine, outer = self._mine, self._outer
         if outer is None:
             return not mine or self._running.top() is None
-        if not mine or mine[-1] is not self._around:
-            if self._running.top() is not self._around:
+        around = self._around
+        if around is None or around.loop is not outer or outer.is_finished:
+            return False
+        if not mine or mine[-1] is not around:
+            if self._running.top() is not around:
                 return False
         elif outer.is_halted or outer.is_left:
             return False
@@ -124,6 +203,93 @@ class Streak:
         count = site.count
         return not is_kept_whole(self._running, count) if count else site.spare is self._view
 
+    # -- loops that nobody is told of
+
+    def begins(self, loop: SmallRemaining[Any], frame: FrameType) -> None:
+        """*loop* hands out its first item to *frame*."""
+        entry, now, mine, again = self._entry, self._now, self._mine, self._again
+        if (
+            now is None
+            or now[0] is not loop
+            or not mine
+            or entry is None
+            or mine[-1] is not entry
+            or again.writers
+            or again.has_expected
+            or again.open
+            or (self._outer is None and again.last is not self._view)
+        ):
+            self._begin_stretch(loop, frame)
+            return
+        loop.has_begun = True
+        entry.loop = loop
+        if entry.frame[0] != id(frame):
+            entry.frame, entry.is_suspended = (id(frame), id(frame.f_code)), is_suspended(frame.f_code)
+
+    def _begin_stretch(self, loop: SmallRemaining[Any], frame: FrameType) -> None:
+        running, mine, again, outer = self._running, self._mine, self._again, self._outer
+        if running.behind is not None:
+            running.behind.catch_up()
+        self._now = self._shown = None
+        if mine and mine[-1] is self._entry:
+            mine.pop()
+        self._entry = running.begun_in(loop, self._view, frame)
+        mark = 0 if outer is None else outer.mark()
+        if (
+            not self._is_calm
+            or self._entry is None
+            or mark is None
+            or again.writers
+            or again.has_expected
+            or again.open
+        ):
+            return
+        if len(mine) == 1 if outer is None else mine[-2] is self._around and self._is_at(mark):
+            running.behind = self
+            self._shown = self._now = loop, mark, [], 0, 0, 0
+
+    def _is_at(self, mark: ItemKey) -> bool:
+        """Whether the loop belongs to the item with that *mark*, and others can follow in the next items."""
+        outer, level = self._outer, self._level
+        return outer is not None and outer.marked(mark) == level.item and self._levels.can_move_on(level)
+
+    def ended(self, loop: SmallRemaining[Any]) -> None:
+        """*loop* has come to its end."""
+        now, running = self._now, self._running
+        if now is None or now[0] is not loop or running.on_end is not None or self._again.has_expected:
+            running.ended(loop)
+
+    def stop(self) -> None:
+        """Show the newest loop, and tell of the next one when it begins."""
+        self.catch_up()
+        self._now = self._shown = None
+
+    def catch_up(self) -> None:
+        """Show the newest loop, as if each had been shown when it was made."""
+        with self._lock:
+            now, shown = self._now, self._shown
+            if now is None or shown is None or now is shown:
+                return
+            loop, mark, ended, many, made, done = now
+            view, past, is_new = self._view, self._past, ended is not shown[2]
+            if view.wrote is not NOTHING:
+                self._site.keep_written(view)
+            if mark != shown[1] and self._outer is not None:
+                self._levels.come_to(self._level, self._outer.marked(mark))
+                view.within = self._level.within
+            ended = ended[0 if is_new else shown[3] : many]
+            view.follow_many(loop, ended, self._site, past.made + made - shown[4])
+            total = sum(one[0] for one in ended)
+            if self._shown is not shown:  # a signal handler has looked meanwhile
+                return
+            self._shown = now
+            past.made += made - shown[4]
+            past.done += done - shown[5]
+            if self._outer is None and past.total is not None:
+                past.total += total
+            if self.name is None:
+                self._level.made += many + is_new - (0 if is_new else shown[3])
+
 
 def is_kept_whole(running: RunningLoops, run: int) -> bool:
     """Whether it must be known exactly what was written before the *run* of a loop inside an item."""
@@ -131,11 +297,11 @@ def is_kept_whole(running: RunningLoops, run: int) -> bool:
     return run < KEPT and bool(again.writers or again.has_expected or again.open)
 
 
-def ledger_for(operation_id: str, items: Any, key: Any) -> OrderedLedger | None:
-    """A ledger of its own for a loop over *items*; None if the loop has to find out what is wrong with them."""
+def identified(operation_id: str, items: Any, key: Any) -> Ends | OrderedLedger | None:
+    """What identifies *items*: their ends, or a ledger. None if the loop has to find out what is wrong with them."""
     if key is not None:
         return KeyLedger(operation_id, items, None, key)
     try:
-        return sampled(operation_id, items, items)
+        return sources.ends(items) or sampled(operation_id, items, items)
     except Exception:
         return None

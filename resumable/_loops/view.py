@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -11,7 +11,7 @@ from .._runtime.boundary import Where
 from . import place
 from .again import NOTHING, Wrote, merged
 from .by_position import ItemKey
-from .loop import Loop
+from .loop import Ends, Loop
 
 
 class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -113,6 +113,10 @@ class RunsAtOnePlace(Protocol):
         """A faster :meth:`next_run`, where the run before is the last one, and was begun by one of the two."""
         ...
 
+    def next_runs(self, view: LoopView, ended: Sequence[Ends], /) -> int:
+        """Begin a run after each of *ended*, by their inputs. Returns the number of the newest one."""
+        ...
+
     def identity(self, within: tuple[str, ItemKey] | None, run: int, turn: str, /) -> Identity:
         """The identity of a *run* that is made now."""
         ...
@@ -135,7 +139,6 @@ class LoopView:
         made_at: The file and line that made it.
         wrote: The rows that a resume writes again.
         wrote_before_compacted: The rows written before the compacted runs at its place.
-        has_begun: Whether an item was asked for.
         is_abandoned: A retry gave it up; the next loop made here continues at its position.
         is_dropped: Nothing of it is kept, because another loop has its place, or the item around is done.
     """
@@ -166,7 +169,16 @@ class LoopView:
         self.context: object = None
         self.number = 0
         self.made_at: tuple[str, int] = "", 0
-        self.has_begun = self.is_abandoned = self.is_dropped = False
+        self._has_begun = self.is_abandoned = self.is_dropped = False
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether an item was asked for."""
+        return self._has_begun or (self.loop is not None and self.loop.has_begun)
+
+    @has_begun.setter
+    def has_begun(self, has_begun: bool) -> None:
+        self._has_begun = has_begun
 
     @property
     def identity(self) -> Identity:
@@ -297,6 +309,13 @@ class LoopView:
         self.loop, self.is_dropped = loop, False
         # As in begin_again().
         self._run = site.next_in_row(self, before)
+        self._identity, self.number, self.has_begun = None, number, False
+
+    def follow_many(self, loop: Loop[Any], ended: Sequence[Ends], site: RunsAtOnePlace, number: int) -> None:
+        """Show *loop*, which follows runs that have come to their end, the inputs of which were *ended*."""
+        self._forget()
+        self.loop, self.is_dropped = loop, False
+        self._run = site.next_runs(self, ended)
         self._identity, self.number, self.has_begun = None, number, False
 
     def _forget(self) -> None:

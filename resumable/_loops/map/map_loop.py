@@ -117,6 +117,11 @@ class MapLoop(Loop[T]):
     def current_item(self) -> ItemKey:
         return self.current
 
+    def mark(self) -> ItemKey | None:
+        if not self._is_out or self._out_again or self.is_finished or self.is_halted or self.is_left:
+            return None
+        return self.current
+
     def wake(self) -> None:
         super().wake()
         self.on_wake()
