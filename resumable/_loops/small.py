@@ -52,7 +52,7 @@ class SmallRemaining(Remaining[T]):
 
     is_finished = False
 
-    _owner: SmallOwner[int]  # pyright: ignore[reportIncompatibleVariableOverride]
+    _granting: SmallOwner[int]
     _feed: Iterator[T] | None = None
     _own: Iterator[T] | None = None
     can_be_apart = False
@@ -75,7 +75,7 @@ class SmallRemaining(Remaining[T]):
         self.name = view.name
         self.flags = [True]
         self._items = items
-        self._owner = owner
+        self._owner = self._granting = owner
         self._running = running
         self._boundary = boundary
         self._thread = thread
@@ -191,7 +191,7 @@ class SmallRemaining(Remaining[T]):
             self._owner.register(self)
             given = self._done = self._given
         move, flags = self._boundary.ticks.__next__, self.flags
-        upto = given + count if self._owner.may_pass(count) else given
+        upto = given + count if self._granting.may_pass(count) else given
         try:
             for item in feed:
                 if given >= upto or not flags:
