@@ -172,7 +172,7 @@ class Streak:
             items, owner, view, what, self._thread, site, self._running, self._boundary, self
         )
         past.made += 1
-        if view.wrote is not NOTHING:
+        if view.wrote is not NOTHING and site.count:  # else it shows the last loop of the item before
             site.keep_written(view)
         if self._outer is not None:
             view.within = self._level.within
@@ -272,11 +272,11 @@ class Streak:
                 return
             loop, mark, ended, many, made, done = now
             view, past, is_new = self._view, self._past, ended is not shown[2]
-            if view.wrote is not NOTHING:
-                self._site.keep_written(view)
             if mark != shown[1] and self._outer is not None:
                 self._levels.come_to(self._level, self._outer.marked(mark))
                 view.within = self._level.within
+            if view.wrote is not NOTHING and self._site.count:  # as above
+                self._site.keep_written(view)
             ended = ended[0 if is_new else shown[3] : many]
             view.follow_many(loop, ended, self._site, past.made + made - shown[4])
             total = sum(one[0] for one in ended)
