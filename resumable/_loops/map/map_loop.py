@@ -118,7 +118,7 @@ class MapLoop(Loop[T]):
         return self.current
 
     def mark(self) -> ItemKey | None:
-        if not self._is_out or self._out_again or self.is_finished or self.is_halted or self.is_left:
+        if not self.is_out or self._out_again or self.is_finished or self.is_halted or self.is_left:
             return None
         return self.current
 
