@@ -130,6 +130,6 @@ def _regular(path: str | os.PathLike[str]) -> Path:
     if os.path.exists(named) and not (os.path.isfile(named) or os.path.isdir(named)):
         raise StoreError(
             f"cannot open {text_of(named)}: it is not a regular file, so a run that goes on could not take back what "
-            "no save counts. It was not changed: write to a file, or use print()"
+            "no save counts. It was not changed: write to a file, or use print()."
         )
     return absolute(path, resolves=True)

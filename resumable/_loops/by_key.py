@@ -34,7 +34,7 @@ class KeyLedger(Ledger):
         if (name := _differs_in_each_run(key)) is not None:
             raise ValueError(
                 f"the keys are made by {name}(), which differs in each run: what is done would be done again. Give a "
-                "key that is part of the item, as in key=str, or key=lambda item: item.id"
+                "key that is part of the item, as in key=str, or key=lambda item: item.id."
             )
         self._field = key if isinstance(key, str) else None
         self._items = items

@@ -14,11 +14,11 @@ def absolute(given: str | os.PathLike[str], *, resolves: bool = False) -> Path:
 
     Raises:
         StoreError: It is relative, and the current directory was removed. Nothing was touched.
-        ValueError: It is no path, or begins with the home folder of a user who does not exist.
+        ValueError: It is not a path, or begins with the home folder of a user who does not exist.
     """
     text = encodable(os.fsdecode(given))
     if "\0" in text:
-        raise ValueError(f"{text!r:.80} is no path: it contains a NUL character")
+        raise ValueError(f"{text!r:.80} is not a path: it contains a NUL character")
     expanded = os.path.expanduser(text)
     home, *below = expanded.split("/", 1)
     if home.startswith("~") and below and not os.path.lexists(home):

@@ -34,7 +34,7 @@ def test_the_home_folder_of_nobody_is_no_directory_here(monkeypatch: pytest.Monk
 
 
 def test_a_character_that_no_path_can_have_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is no path: it contains a NUL character"):
+    with pytest.raises(ValueError, match=r"is not a path: it contains a NUL character"):
         absolute(f"{tmp_path}/a\0b")
 
 
