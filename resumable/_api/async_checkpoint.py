@@ -435,3 +435,6 @@ class InnerAsyncCheckpoint(Inner[S], AsyncCheckpoint[S]):
             raise cancellations[0]
         if error is not None and is_stop:
             raise error from None
+
+
+InnerAsyncCheckpoint.__name__ = InnerAsyncCheckpoint.__qualname__ = "AsyncCheckpoint"  # as Python shows it

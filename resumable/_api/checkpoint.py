@@ -487,3 +487,6 @@ if not has_gil():
 
     _tick.__doc__ = Checkpoint.tick.__doc__
     Checkpoint.tick = _tick  # type: ignore[method-assign]
+
+
+InnerCheckpoint.__name__ = InnerCheckpoint.__qualname__ = "Checkpoint"  # as Python shows it

@@ -99,7 +99,7 @@ class Operation:
         self.run_number, self.last_run = parts.run_number, parts.last_run
         self.elapsed_before = parts.saved.elapsed or 0.0
         self.failed_items = lambda: len(parts.failed)
-        self.standings = lambda: standings(parts.loops.shown().values())
+        self.standings = lambda: standings(list(parts.loops.shown().values()))
         least = options.store.traits.least_interval
         self.session = Session(
             options.strategy.spaced(least) if least else options.strategy,

@@ -186,7 +186,10 @@ class LoopView:
         identity = self._identity
         if identity is None:
             assert self.site is not None
-            identity = self._identity = self.site.identity(self.within, self._run, self._turn)
+            run = self._run
+            identity = self.site.identity(self.within, run, self._turn)
+            if run == self._run:  # another thread, which saves, asks while the next run begins
+                self._identity = identity
         return identity
 
     def line(self) -> Iterator[LoopView]:
@@ -297,10 +300,10 @@ class LoopView:
         self._forget()
         self.is_abandoned = self.is_dropped = False
         self.loop = loop
+        self.within, self.number, self._turn = within, number, ""
         # A save in between mistakes it for the one before, which repeats it at worst.
         self._run = site.next_run(self, before)
-        self._identity, self.within, self.number = None, within, number
-        self._turn, self.has_begun = "", False
+        self._identity, self.has_begun = None, False
 
     def follow(self, loop: Loop[Any], before: Loop[Any], site: RunsAtOnePlace, number: int) -> None:
         """Show *loop*, which follows *before* as that followed another one, by :meth:`begin_again`."""
