@@ -153,7 +153,7 @@ class Cut(msgspec.Struct):
         boundary: Counts the items that loops hand out.
         is_at_end: Whether the program has ended its block, so that no item follows the last tick.
         is_final: Whether nothing is left to do, whatever the places of the loops say.
-        is_within_first: Whether the first item of a program that ticks has begun.
+        is_within_first: Whether the first item of a program that ticks has begun, and no loop hands out items.
     """
 
     ticker: Ticker
@@ -206,6 +206,7 @@ class Cut(msgspec.Struct):
         """
         views, boundary, captured = loops.views, self.boundary, NO_LOOPS
         count = boundary.ticks.__length_hint__
+        self.is_within_first = self.is_within_first and not any(view.has_begun for view in views.values())
         for _ in range(_TRIES):
             unfinished = [loop for loop in loops.unfinished() if not loop.is_beside] if views else []
             asking = [loop for loop in unfinished if loop.must_settle()]

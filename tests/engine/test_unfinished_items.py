@@ -30,7 +30,7 @@ class Model:
         self.rows = folder / "rows.txt"
         self.rows.unlink(missing_ok=True)
         self.count = self.compared = self.depth = 0
-        self.has_ticked = False
+        self.has_ticked = self.has_begun = False
 
     def run(self) -> None:
         strategy = every(items=self.chance.choice([1, 2, 5, 1000]))
@@ -57,8 +57,12 @@ class Model:
         return dict(mapping), set(members), *map(list, logs), "".join(self.written)
 
     def now(self) -> tuple[Any, ...]:
-        """What a save of this moment must hold."""
-        return self.at if self.depth or self.has_ticked else self.copies()
+        """What a save of this moment must hold.
+
+        The program may tick in its loop, so what it writes there before the first tick belongs to its first item,
+        unless a loop hands out items.
+        """
+        return self.at if self.depth or self.has_ticked or not self.has_begun else self.copies()
 
     def boundary(self) -> None:
         self.at = self.copies()
@@ -127,7 +131,7 @@ class Model:
         return self.cp.remaining(self.source(count), self.chance.choice([None, str]), name=f"loop{self.count}")
 
     def loop(self, within: int = 0) -> None:
-        has_item = False
+        has_item, self.has_begun = False, True
         for _ in self.remaining(self.chance.randrange(9)):
             self.boundary()
             self.depth += not has_item
@@ -142,7 +146,7 @@ class Model:
     def interleaved(self) -> None:
         loops = [self.remaining(self.chance.randrange(1, 9)) for _ in range(2)]
         has_item = [False, False]
-        left = [0, 1]
+        left, self.has_begun = [0, 1], True
         while left:
             i = self.chance.choice(left)
             if next(loops[i], None) is None:
@@ -161,7 +165,7 @@ class Model:
             self.write()
             return item
 
-        self.count += 1
+        self.count, self.has_begun = self.count + 1, True
         for _ in self.cp.map(work, range(self.chance.randrange(5)), name=f"map{self.count}"):
             self.body()
             self.depth -= 1
