@@ -208,7 +208,7 @@ class Parts:
         from .._durable.tracked import Tracked
 
         self.tracked = self.tracked or Tracked(self.saved.tracked)
-        self.loops.running.on_end = self._note_end_of
+        self.loops.running.tell_ends(self._note_end_of)
         return self.tracked
 
     def note_tracked(self) -> None:

@@ -115,6 +115,10 @@ class WrittenAgain:
         self.open: dict[str, Where] = {}
         self.last: LoopView | None = None
 
+    def is_comparing(self) -> bool:
+        """Whether rows may be written, or written again, between two loops."""
+        return bool(self.writers or self.has_expected or self.open)
+
     def attach(self, boundary: Boundary, views: Iterable[LoopView], ends: Mapping[str, int]) -> None:
         """Expect the rows that an earlier run noted at its loops.
 

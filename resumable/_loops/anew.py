@@ -54,7 +54,7 @@ class SmallLoops:
     def end_streaks(self) -> None:
         """A loop is made in another way, or begins again, or an item has failed: look up each place again."""
         if self._running.behind is not None:
-            self._running.behind.catch_up()
+            self._running.behind.stop()
         if self._streaks:
             self._streaks = {}
 

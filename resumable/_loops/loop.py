@@ -23,6 +23,8 @@ Items_co = TypeVar("Items_co", covariant=True)
 _FOR_USERS = frozenset(("is_finished", "name", "position", "total"))
 """Names that completion shows besides those with an underscore."""
 Ends = tuple[int, Any, Any]
+Over = Ends | tuple[int, Any, Any, int]
+"""A loop that is over: the ends of its input, and the position at which it was left before its end."""
 
 mapped_item = cast("Callable[[], tuple[Loop[Any], ItemKey] | None]", working)
 """Returns the map and the item for which a map's function runs here. Loops that it makes belong to that item."""

@@ -118,6 +118,12 @@ class RunningLoops:
         self.on_end: Callable[[Loop[Any]], None] | None = None
         self.behind: Behind | None = None
 
+    def tell_ends(self, told: Callable[[Loop[Any]], None]) -> None:
+        """Call *told* with each loop that ends from now on."""
+        self.on_end = told
+        if self.behind is not None:
+            self.behind.stop()
+
     def watch(self, boundary: Boundary) -> None:
         """Hear of what the loops of other threads and tasks hold back, before it counts."""
         boundary.note_outside = self._apart_counts
@@ -224,6 +230,8 @@ class RunningLoops:
                 and not (view.is_dropped if view.outer is None else view.is_gone)
             ):  # inlined from _is_at_item
                 return one
+            if self.behind is not None:
+                self.behind.stop()
             self._just_left.append(running.pop())
         return None
 
@@ -233,6 +241,8 @@ class RunningLoops:
         Returns:
             Its entry; None if another loop has taken the view.
         """
+        if self.behind is not None:
+            self.behind.stop()
         if view.loop is not loop:
             return None
         if self._cuts:
@@ -256,7 +266,7 @@ class RunningLoops:
             RuntimeError: It was left, later loops were made at its place, and its position is no longer kept.
         """
         if self.behind is not None:
-            self.behind.catch_up()
+            self.behind.stop()
         if loop.is_compacted:
             raise RuntimeError(
                 "this loop was left, and others have begun in its place since; call remaining() again, and go on with "

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from types import CodeType
-from typing import Any
+from typing import Any, Final, TypeGuard
 from zlib import crc32
 
 from .._errors import InputChangedError
@@ -19,7 +19,7 @@ from .._text import command_for
 from . import fingerprint, place
 from .again import spanned
 from .by_position import ItemKey
-from .loop import Ends, Loop
+from .loop import Ends, Loop, Over
 from .view import NEVER_BEGUN, Identity, LoopView, read, written
 
 KEPT = 4
@@ -29,6 +29,8 @@ _MOST_TRIED = 64
 _MANY_NAMES = 8
 """From this many sites in a level on, those that are not used any more are forgotten."""
 _LAST_MARK = 64
+_ENDED: Final = 3
+"""Length of the ends of an input, without a position."""
 _CRC_DIGITS = 8
 _NOBODY_ELSE = 3
 """References to a loop that only its view holds, with those of the function that asks."""
@@ -220,21 +222,41 @@ class Site:
         runs[run] = view
         return run
 
-    def next_runs(self, view: LoopView, ended: Sequence[Ends]) -> int:
-        """Begin a run after each of *ended*, by their inputs, or the first one. Returns the number of the newest one.
+    def next_runs(self, view: LoopView, over: Sequence[Over]) -> int:
+        """Begin a run after each of those that are *over*, or the first one. Returns the number of the newest one.
 
         As in :meth:`next_in_row`, the run before is the only one that is whole, or there was none.
         """
         first = self.count or 1
-        run = first + len(ended)
-        for last, ends in enumerate(ended, first):
-            self.count = last + 1
-            if self.left:
-                self.left.pop(last, None)
-            self._compact_ended(last, ends)
+        run = first + len(over)
+        seen = None if self._sum is None else self._sum[2]
+        if (
+            over
+            and first > max(_LAST_MARK, self.compacted)
+            and seen is not None
+            and not self.left
+            and _have_ended(over)
+        ):
+            self.count = run
+            seen.extend(over)
+            self.compacted = run - 1
+            self._sum_up(run - 1)
+        else:
+            for last, one in enumerate(over, first):
+                self.count = last + 1
+                self._note_over(last, one)
         self.count = run
         self.runs = {run: view}
         return run
+
+    def _note_over(self, run: int, over: Over) -> None:
+        if len(over) == _ENDED:
+            if self.left:
+                self.left.pop(run, None)
+            self._compact_ended(run, over)
+        else:
+            self.left[run] = over[3]
+            self._compact_ended(run, over[:3])
 
     def _compact_ended(self, run: int, ends: Ends | bytes) -> None:
         if run <= self.compacted:  # made again
@@ -274,6 +296,10 @@ class Site:
                 f"start over:  {command_for('rm', operation_id)}",
             ],
         )
+
+
+def _have_ended(over: Sequence[Over]) -> TypeGuard[Sequence[Ends]]:
+    return max(map(len, over)) == _ENDED
 
 
 def has_ended(view: LoopView, *, held: int = 0) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from .._runtime.boundary import Boundary
 from .._runtime.interpreter import running_here
 from . import consumers, place
+from .again import WrittenAgain
 from .by_key import KeyLedger
 from .by_position import ItemKey, PositionLedger
 from .failing import late_retries
@@ -38,7 +39,19 @@ class SmallOwner(LoopOwner[Items_co], Protocol[Items_co]):
 
 
 class Telling(Protocol):
-    """Makes small loops, and tells the others that they begin and end."""
+    """Makes small loops, and tells the others that they begin and end.
+
+    Attributes:
+        newest: The last loop, if nobody need be told of it.
+        at: The address of the frame that iterated over the loop before.
+        is_over: Whether others must be told of the next loop.
+        again: Detects rows that are written again.
+    """
+
+    newest: SmallRemaining[Any] | None
+    at: int
+    is_over: bool
+    again: WrittenAgain
 
     def begins(self, loop: SmallRemaining[Any], frame: FrameType, /) -> None: ...
     def ended(self, loop: SmallRemaining[Any], /) -> None: ...
@@ -48,16 +61,22 @@ class SmallRemaining(Remaining[T]):
     """A few items, all to be done; each takes a Python step, and nothing is prepared.
 
     Without a ledger, the items must be immutable: samples are taken when somebody asks for them.
+
+    Attributes:
+        passed: How many items it has done.
+        was_seen: Whether others may know it, so that it cannot become another loop.
     """
 
     is_finished = False
+    passed = 0
+    was_seen = False
 
     _granting: SmallOwner[int]
     _feed: Iterator[T] | None = None
     _own: Iterator[T] | None = None
     can_be_apart = False
     _check_left_out = _worker = None  # loops in a worker's item are made otherwise
-    _given = _done = _settled_at = 0
+    _given = _settled_at = 0
     _was_left = _is_dead = False
 
     def __init__(  # not the base class's, which prepares what few items do not need
@@ -86,31 +105,44 @@ class SmallRemaining(Remaining[T]):
         else:
             self._ledger = what  # pyright: ignore
 
+    def renew(self, items: Any, ends: Ends) -> None:
+        """Become a loop over other *items*, with these *ends*; nobody else has seen this one."""
+        self._items, self.ends = items, ends
+        self._as_made = items[:] if type(items) is list else items
+        self._feed = None
+        self._given = self.passed = 0
+        self.is_finished = self._was_left = False
+
     @cached_property
     def _ledger(self) -> OrderedLedger:  # type: ignore[override]
+        self.was_seen = True
         return sampled(self._owner.operation_id, self._items, self._as_made)
 
     # -- progress
 
+    @property
+    def has_begun(self) -> bool:  # type: ignore[override]
+        return self._feed is not None
+
     def done(self) -> int:
-        return self._done
+        return self.passed
 
     def _count_given(self) -> int:
         return self._given
 
     @property
     def position(self) -> int:
-        return self._done
+        return self.passed
 
     def current_item(self) -> ItemKey:
         if self.retries is not None and self._at_again is not None:
             return self._at_again
-        return self._ledger.item_at(self._done) if self.ends is None else self._done
+        return self._ledger.item_at(self.passed) if self.ends is None else self.passed
 
     def mark(self) -> ItemKey | None:
         if self._was_left or self.is_finished or self.is_halted or self.retries is not None:
             return None
-        return self._given if self._given != self._done else None
+        return self._given if self._given != self.passed else None
 
     def marked(self, mark: ItemKey) -> ItemKey:
         assert isinstance(mark, int)
@@ -120,14 +152,14 @@ class SmallRemaining(Remaining[T]):
         if self.retries is not None and item == self._at_again:
             return False
         if self.ends is None:
-            return self._ledger.has_done(item, self._done)
-        return isinstance(item, int) and item < self._done
+            return self._ledger.has_done(item, self.passed)
+        return isinstance(item, int) and item < self.passed
 
     def is_at_item(self) -> bool:
-        return self._given != self._done and not self.is_finished
+        return self._given != self.passed and not self.is_finished
 
     def must_settle(self) -> bool:
-        if not self._given or self._given != self._done or self.is_halted:
+        if not self._given or self._given != self.passed or self.is_halted:
             return False
         return not (self._settled_at == self._given and self._is_dead)
 
@@ -169,16 +201,16 @@ class SmallRemaining(Remaining[T]):
             consumers.check_thread(self._thread)  # raises
         feed, given, count = self._feed, 0, len(self._items)
         if feed is None and is_for:
-            frame, site = place.frame_at(1), self._site
+            frame, site, streak = place.frame_at(1), self._site, self._streak
             is_known = site.gone_through_by is frame.f_code
             if not is_known:
                 consumers.refuse_pools()
                 frame = place.users_frame()
             self._feed = feed = iter(self._items) if self.ends is not None else self._new_feed()
-            if self._streak is None:
+            if streak is None:
                 self._running.begun_in(self, self._view, frame)
-            else:
-                self._streak.begins(self, frame)
+            elif streak.newest is not self or streak.at != id(frame) or streak.is_over or streak.again.writers:
+                streak.begins(self, frame)
             if not is_known:
                 site.gone_through_by = consumers.look_at_pull(self._owner.operation_id)
         elif is_for and (self.is_finished or self.is_halted):
@@ -189,14 +221,13 @@ class SmallRemaining(Remaining[T]):
             self._feed = feed = feed or self._new_feed()
             self._was_left = False
             self._owner.register(self)
-            given = self._done = self._given
+            given = self.passed = self._given
         move, flags = self._boundary.ticks.__next__, self.flags
         upto = given + count if self._granting.may_pass(count) else given
         try:
             for item in feed:
                 if given >= upto or not flags:
                     upto = self._asked(given, upto)
-                    flags = self.flags
                 # In this order: an interruption finds the item before done, or this one begun.
                 move()
                 given += 1
@@ -205,7 +236,7 @@ class SmallRemaining(Remaining[T]):
                 if self.is_held:
                     self._refuse_held()
                     return
-                self._done = given
+                self.passed = given
         except GeneratorExit:
             self._was_left = True
             raise
@@ -216,12 +247,16 @@ class SmallRemaining(Remaining[T]):
             yield from self._tried_again(self.tries_again)
         self.is_finished = True
         move()
-        (self._running if self._streak is None else self._streak).ended(self)
+        streak = self._streak
+        if streak is None:
+            self._running.ended(self)
+        elif streak.newest is not self or streak.is_over:
+            streak.ended(self)
 
     def _asked(self, given: int, upto: int) -> int:
         """Ask the owner before the next item, after those *given*. Returns up to which item it need not be asked."""
         while given >= upto or not self.flags:
-            self.flags = [True]
+            self.flags[:] = [True]  # in place: all loops of a streak share them
             consumers.check_thread(self._thread)
             upto = given + max(1, self._owner.check_in())
         return upto
@@ -230,14 +265,14 @@ class SmallRemaining(Remaining[T]):
         while (retries := late_retries(failed, self.name, self._items, self._ledger)) is not None:
             self.retries = retries
             for item in self._given_again(retries):
-                self._given = self._done + 1
+                self._given = self.passed + 1
                 try:
                     yield item
                 except GeneratorExit:
                     self._was_left = True
                     raise
                 finally:
-                    self._given = self._done
+                    self._given = self.passed
 
 
 class AsyncSmallRemaining(AsyncRemaining[T]):

@@ -7,18 +7,20 @@ from types import FrameType
 from typing import Any
 
 from .._runtime.boundary import Boundary
+from .._runtime.interpreter import references
 from . import sources
 from .again import NOTHING
 from .by_key import KeyLedger
 from .by_position import ItemKey
 from .levels import Levels
-from .loop import Ends, Loop
+from .loop import Ends, Loop, Over
 from .remaining import OrderedLedger
 from .running import Running, RunningLoops, is_suspended
 from .sites import KEPT, Level, Site, has_ended
 from .small import MOST, SmallRemaining, sampled
 from .sources import PLAIN
 from .spots import Way
+from .view import NEVER_BEGUN
 
 _MANY = 256
 """So many inputs are kept until somebody looks."""
@@ -45,13 +47,19 @@ class Past:
             self.total = None if total is None else self.total + total
 
 
-_Stretch = tuple[SmallRemaining[Any], ItemKey, list[Ends], int, int, int]
+_Stretch = tuple[SmallRemaining[Any], ItemKey, list[Over], int, int, int]
 """Loops of a streak that the view does not show yet, in one value, so that every thread sees them as one.
 
 The newest, and the mark of the item around. The inputs of those made before it within that item, to which more may be
 added, and how many these were. How many loops were made since the stretch began, and how many items they did, without
 those of the newest.
 """
+_SPARE = 3
+"""References to a loop that only a streak holds, with those of the function that asks."""
+_NEWEST = 4
+"""References to the newest one, which the stretch holds, too."""
+_SHOWN = 6
+"""References to it while it is shown by a view, and has an entry among those that run."""
 
 
 class Streak:
@@ -60,7 +68,7 @@ class Streak:
     It ends when a loop is made in any other way. Until then, the newest run is the only one at its site that is kept
     whole.
 
-    While nothing else happens than that they come to their end, one after another, nobody is told: the view shows the
+    While nothing else happens than that they end or are left, one after another, nobody is told: the view shows the
     newest when somebody looks, see :meth:`catch_up`.
 
     Args:
@@ -73,24 +81,16 @@ class Streak:
     Attributes:
         code: The code that makes the loops.
         name: The user's name for them.
+        newest: The last loop, while nobody need be told of it.
+        at: The address of the frame that iterated over the loop before.
+        is_over: Whether something else has happened, so that others must be told of the next loop.
+        again: Detects rows that are written again.
     """
 
     __slots__ = (
-        *(
-            "_again",
-            "_around",
-            "_boundary",
-            "_entry",
-            "_is_calm",
-            "_level",
-            "_levels",
-            "_lock",
-            "_mine",
-            "_now",
-            "_outer",
-            "_past",
-        ),
-        *("_running", "_shown", "_site", "_thread", "_view", "_way", "code", "name"),
+        *("_around", "_boundary", "_entry", "_level", "_levels", "_lock", "_mine", "_now", "_outer", "_past"),
+        *("_running", "_shown", "_site", "_spare", "_thread", "_view", "_way"),
+        *("again", "at", "code", "is_over", "name", "newest"),
     )
 
     def __init__(
@@ -110,32 +110,31 @@ class Streak:
         self._way, self._around, self._level, self._site, self._view = way, around, level, site, site.runs[site.count]
         self._outer = None if around is None else around.loop
         self._levels, self._running, self._past, self._boundary = levels, running, past, boundary
-        self._mine, self._thread, self._again = running.mine, get_ident(), running.again
+        self._mine, self._thread, self.again = running.mine, get_ident(), running.again
         self._entry: Running | None = None
-        self._is_calm = True
         self._lock = RLock()
         self._now: _Stretch | None = None
         self._shown: _Stretch | None = None
+        self._spare: SmallRemaining[Any] | None = None
+        self.newest: SmallRemaining[Any] | None = None
+        self.at, self.is_over = 0, False
 
     def next(self, owner: Any, items: Any, key: Any, frame: FrameType) -> Loop[Any] | None:
         """The loop that *frame* makes now; None if it has to be made otherwise."""
         way, count, now = self._way, len(items), self._now
         if (way.end != id(frame) if not way.outer else not way.leads_from(frame)) or count > MOST:
             return None
-        if now is None:
+        if now is None or self.is_over or self.again.writers:
             return self._made(owner, items, key)
         before, mark, ended, many, made, done = now
-        mine, outer, again = self._mine, self._outer, self._again
-        at = 0 if outer is None else outer.mark()
-        if (
-            at is None
-            or not before.is_finished
-            or not mine
-            or mine[-1] is not self._entry
-            or again.writers
-            or again.open
-            or (at == mark and (before.ends is None or many >= _MANY))
-        ):
+        at = 0 if self._outer is None else self._outer.mark()
+        if before.is_finished:
+            over: Over | None = before.ends
+        elif references(before) <= (_SHOWN if now is self._shown else _NEWEST) and before.ends is not None:
+            over = *before.ends, before.passed if before.has_begun else NEVER_BEGUN
+        else:
+            return self._made(owner, items, key)
+        if at is None or (at == mark and (over is None or many >= _MANY)):
             return self._made(owner, items, key)
         what: Ends | OrderedLedger | None = None
         if count and key is None:  # inlined from sources.ends()
@@ -144,22 +143,28 @@ class Streak:
                 what = count, first, last
         if what is None and (what := identified(owner.operation_id, items, key)) is None:
             return None
-        loop: SmallRemaining[Any] = SmallRemaining(
-            items, owner, self._view, what, self._thread, self._site, self._running, self._boundary, self
-        )
+        loop = self._spare
+        if loop is not None and type(what) is tuple and references(loop) <= _SPARE and not loop.was_seen:
+            loop.renew(items, what)
+        else:
+            loop = SmallRemaining(
+                items, owner, self._view, what, self._thread, self._site, self._running, self._boundary, self
+            )
+        loop.flags = before.flags
         if at != mark:
             ended, many = [], 0
-        elif before.ends is not None:
-            ended.append(before.ends)
+        elif over is not None:
+            ended.append(over)
             many += 1
-        self._now = loop, at, ended, many, made + 1, done + before.done()
+        self._now = loop, at, ended, many, made + 1, done + before.passed
+        self._spare, self.newest = before, loop
         return loop
 
     def _made(self, owner: Any, items: Any, key: Any) -> Loop[Any] | None:
         """The next loop, which is shown at once; None if it has to be made otherwise."""
         if self._running.behind is not None:
-            self._running.behind.catch_up()
-            self._now = self._shown = None
+            self._running.behind.stop()
+        self._now = self._shown = self.newest = self._spare = None
         view, site, past = self._view, self._site, self._past
         before = view.loop
         if before is None or not (before.is_finished or has_ended(view, held=1)) or not self._is_there():
@@ -167,7 +172,7 @@ class Streak:
         what = (sources.ends(items) if key is None else None) or identified(owner.operation_id, items, key)
         if what is None:
             return None
-        done, self._is_calm = before.done(), before.is_finished
+        done = before.done()
         loop: SmallRemaining[Any] = SmallRemaining(
             items, owner, view, what, self._thread, site, self._running, self._boundary, self
         )
@@ -207,46 +212,28 @@ class Streak:
 
     def begins(self, loop: SmallRemaining[Any], frame: FrameType) -> None:
         """*loop* hands out its first item to *frame*."""
-        entry, now, mine, again = self._entry, self._now, self._mine, self._again
-        if (
-            now is None
-            or now[0] is not loop
-            or not mine
-            or entry is None
-            or mine[-1] is not entry
-            or again.writers
-            or again.has_expected
-            or again.open
-            or (self._outer is None and again.last is not self._view)
-        ):
+        entry = self._entry
+        if entry is None or self.newest is not loop or self.is_over or self.again.writers:
             self._begin_stretch(loop, frame)
-            return
-        loop.has_begun = True
-        entry.loop = loop
-        if entry.frame[0] != id(frame):
+        else:
+            self.at = id(frame)
             entry.frame, entry.is_suspended = (id(frame), id(frame.f_code)), is_suspended(frame.f_code)
 
     def _begin_stretch(self, loop: SmallRemaining[Any], frame: FrameType) -> None:
-        running, mine, again, outer = self._running, self._mine, self._again, self._outer
+        running, mine, outer = self._running, self._mine, self._outer
         if running.behind is not None:
-            running.behind.catch_up()
-        self._now = self._shown = None
+            running.behind.stop()
+        self._now = self._shown = self.newest = self._spare = None
         if mine and mine[-1] is self._entry:
             mine.pop()
         self._entry = running.begun_in(loop, self._view, frame)
+        running.behind, self.is_over = self, False
         mark = 0 if outer is None else outer.mark()
-        if (
-            not self._is_calm
-            or self._entry is None
-            or mark is None
-            or again.writers
-            or again.has_expected
-            or again.open
-        ):
+        if self._entry is None or mark is None or running.on_end is not None or self.again.is_comparing():
             return
         if len(mine) == 1 if outer is None else mine[-2] is self._around and self._is_at(mark):
-            running.behind = self
             self._shown = self._now = loop, mark, [], 0, 0, 0
+            self.newest, self.at = loop, id(frame)
 
     def _is_at(self, mark: ItemKey) -> bool:
         """Whether the loop belongs to the item with that *mark*, and others can follow in the next items."""
@@ -255,22 +242,26 @@ class Streak:
 
     def ended(self, loop: SmallRemaining[Any]) -> None:
         """*loop* has come to its end."""
-        now, running = self._now, self._running
-        if now is None or now[0] is not loop or running.on_end is not None or self._again.has_expected:
-            running.ended(loop)
+        if self.newest is not loop or self.is_over:
+            self._running.ended(loop)
 
     def stop(self) -> None:
         """Show the newest loop, and tell of the next one when it begins."""
+        self.is_over = True
         self.catch_up()
-        self._now = self._shown = None
 
     def catch_up(self) -> None:
         """Show the newest loop, as if each had been shown when it was made."""
         with self._lock:
-            now, shown = self._now, self._shown
-            if now is None or shown is None or now is shown:
+            now, shown, entry = self._now, self._shown, self._entry
+            if now is None or shown is None:
                 return
             loop, mark, ended, many, made, done = now
+            loop.was_seen = True
+            if entry is not None and loop.has_begun:
+                entry.loop = loop
+            if now is shown:
+                return
             view, past, is_new = self._view, self._past, ended is not shown[2]
             if mark != shown[1] and self._outer is not None:
                 self._levels.come_to(self._level, self._outer.marked(mark))
@@ -294,7 +285,7 @@ class Streak:
 def is_kept_whole(running: RunningLoops, run: int) -> bool:
     """Whether it must be known exactly what was written before the *run* of a loop inside an item."""
     again = running.again
-    return run < KEPT and bool(again.writers or again.has_expected or again.open)
+    return run < KEPT and again.is_comparing()
 
 
 def identified(operation_id: str, items: Any, key: Any) -> Ends | OrderedLedger | None:

@@ -11,7 +11,7 @@ from .._runtime.boundary import Where
 from . import place
 from .again import NOTHING, Wrote, merged
 from .by_position import ItemKey
-from .loop import Ends, Loop
+from .loop import Loop, Over
 
 
 class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -113,8 +113,8 @@ class RunsAtOnePlace(Protocol):
         """A faster :meth:`next_run`, where the run before is the last one, and was begun by one of the two."""
         ...
 
-    def next_runs(self, view: LoopView, ended: Sequence[Ends], /) -> int:
-        """Begin a run after each of *ended*, by their inputs. Returns the number of the newest one."""
+    def next_runs(self, view: LoopView, over: Sequence[Over], /) -> int:
+        """Begin a run after each of those that are *over*. Returns the number of the newest one."""
         ...
 
     def identity(self, within: tuple[str, ItemKey] | None, run: int, turn: str, /) -> Identity:
@@ -314,11 +314,11 @@ class LoopView:
         self._run = site.next_in_row(self, before)
         self._identity, self.number, self.has_begun = None, number, False
 
-    def follow_many(self, loop: Loop[Any], ended: Sequence[Ends], site: RunsAtOnePlace, number: int) -> None:
-        """Show *loop*, which follows runs that have come to their end, the inputs of which were *ended*."""
+    def follow_many(self, loop: Loop[Any], over: Sequence[Over], site: RunsAtOnePlace, number: int) -> None:
+        """Show *loop*, which follows runs that are *over*."""
         self._forget()
         self.loop, self.is_dropped = loop, False
-        self._run = site.next_runs(self, ended)
+        self._run = site.next_runs(self, over)
         self._identity, self.number, self.has_begun = None, number, False
 
     def _forget(self) -> None:
