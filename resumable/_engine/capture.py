@@ -168,7 +168,7 @@ class Cut(msgspec.Struct):
         if written.boundary is not self.boundary:
             written.attach(self.boundary)
         if not any(other is written for other in self.boundary.writers):
-            self.boundary.writers.append(written)
+            self.boundary.add(written)
 
     def keep_only(self, written: Sequence[Noting]) -> None:
         """Save nothing but *written* from now on."""

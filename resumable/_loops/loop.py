@@ -77,7 +77,6 @@ class Loop(ABC, Generic[T]):
         is_halted: Whether it hands out no more in this run, though items may be left.
         is_held: Whether it halts at an item that is not done, because a loop inside has stopped.
         cut_by: The error that stopped the loop inside, if the program may have caught it; raised instead of an item.
-        has_begun: Whether an item was asked for, if nobody else notes that.
     """
 
     can_be_held = True
@@ -91,7 +90,6 @@ class Loop(ABC, Generic[T]):
     is_halted: bool = False
     is_held: bool = False
     cut_by: BaseException | None = None
-    has_begun = False
 
     def __init__(self, items: Any, owner: LoopOwner[Any], ledger: Ledger, name: str) -> None:
         self.name = name

@@ -121,12 +121,15 @@ class RunningLoops:
     def tell_ends(self, told: Callable[[Loop[Any]], None]) -> None:
         """Call *told* with each loop that ends from now on."""
         self.on_end = told
+        self._stop_behind()
+
+    def _stop_behind(self) -> None:
         if self.behind is not None:
             self.behind.stop()
 
     def watch(self, boundary: Boundary) -> None:
         """Hear of what the loops of other threads and tasks hold back, before it counts."""
-        boundary.note_outside = self._apart_counts
+        boundary.note_outside, boundary.on_writer = self._apart_counts, self._stop_behind
 
     def _apart_counts(self) -> None:
         """Note what was written outside of items; warn if it is part of an item of the main thread's loop."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from .._runtime.boundary import Boundary
 from .._runtime.interpreter import running_here
 from . import consumers, place
-from .again import WrittenAgain
 from .by_key import KeyLedger
 from .by_position import ItemKey, PositionLedger
 from .failing import late_retries
@@ -44,14 +43,10 @@ class Telling(Protocol):
     Attributes:
         newest: The last loop, if nobody need be told of it.
         at: The address of the frame that iterated over the loop before.
-        is_over: Whether others must be told of the next loop.
-        again: Detects rows that are written again.
     """
 
     newest: SmallRemaining[Any] | None
     at: int
-    is_over: bool
-    again: WrittenAgain
 
     def begins(self, loop: SmallRemaining[Any], frame: FrameType, /) -> None: ...
     def ended(self, loop: SmallRemaining[Any], /) -> None: ...
@@ -121,7 +116,8 @@ class SmallRemaining(Remaining[T]):
     # -- progress
 
     @property
-    def has_begun(self) -> bool:  # type: ignore[override]
+    def has_begun(self) -> bool:
+        """Whether an item was asked for."""
         return self._feed is not None
 
     def done(self) -> int:
@@ -170,9 +166,6 @@ class SmallRemaining(Remaining[T]):
 
     # -- iteration
 
-    def __iter__(self) -> Iterator[T]:
-        return self._steps()
-
     def __next__(self) -> T:
         if self._own is None or self._was_left:
             if self.is_at_item() and not self._was_left:
@@ -196,6 +189,9 @@ class SmallRemaining(Remaining[T]):
         items = iter(self._items)
         return items if self.ends is not None or type(self._ledger) is not KeyLedger else self._ledger.offered(items)
 
+    def __iter__(self) -> Iterator[T]:
+        return self._steps()
+
     def _steps(self, *, is_for: bool = True) -> Generator[T, None, None]:
         if get_ident() != self._thread:
             consumers.check_thread(self._thread)  # raises
@@ -209,7 +205,7 @@ class SmallRemaining(Remaining[T]):
             self._feed = feed = iter(self._items) if self.ends is not None else self._new_feed()
             if streak is None:
                 self._running.begun_in(self, self._view, frame)
-            elif streak.newest is not self or streak.at != id(frame) or streak.is_over or streak.again.writers:
+            elif streak.newest is not self or streak.at != id(frame):
                 streak.begins(self, frame)
             if not is_known:
                 site.gone_through_by = consumers.look_at_pull(self._owner.operation_id)
@@ -250,7 +246,7 @@ class SmallRemaining(Remaining[T]):
         streak = self._streak
         if streak is None:
             self._running.ended(self)
-        elif streak.newest is not self or streak.is_over:
+        elif streak.newest is not self:
             streak.ended(self)
 
     def _asked(self, given: int, upto: int) -> int:

@@ -29,18 +29,21 @@ class Way:
         key: The place.
     """
 
-    __slots__ = ("around", "code", "end", "is_suspended", "key", "offset", "outer")
+    __slots__ = ("_first", "around", "code", "end", "is_suspended", "key", "offset", "outer")
 
     def __init__(self, frame: FrameType, length: int, around: Frame | None, is_suspended: bool, key: str) -> None:
         path = [*islice(frames(frame), length)]
         self.code, self.offset = frame.f_code, frame.f_lasti
         self.outer = [(one.f_code, one.f_lasti) for one in path[1:]]
+        self._first = self.outer[0][1] if self.outer else -1
         self.end = id(path[-1])
         self.around, self.is_suspended, self.key = around, is_suspended, key
 
     def leads_from(self, frame: FrameType) -> bool:
         """Whether the frames around *frame*, which stands where the first one did, are the others."""
         here = frame.f_back
+        if id(here) == self.end:  # as most often; a frame that is under way has no other code
+            return here.f_lasti == self._first and len(self.outer) == 1  # type: ignore[union-attr]
         for code, offset in self.outer:
             if here is None or here.f_lasti != offset or here.f_code is not code:
                 return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from threading import RLock, get_ident
 from types import FrameType
 from typing import Any
@@ -83,14 +84,12 @@ class Streak:
         name: The user's name for them.
         newest: The last loop, while nobody need be told of it.
         at: The address of the frame that iterated over the loop before.
-        is_over: Whether something else has happened, so that others must be told of the next loop.
-        again: Detects rows that are written again.
     """
 
     __slots__ = (
-        *("_around", "_boundary", "_entry", "_level", "_levels", "_lock", "_mine", "_now", "_outer", "_past"),
-        *("_running", "_shown", "_site", "_spare", "_thread", "_view", "_way"),
-        *("again", "at", "code", "is_over", "name", "newest"),
+        *("_again", "_around", "_boundary", "_entry", "_is_over", "_level", "_levels", "_lock", "_mine", "_now"),
+        *("_outer", "_past", "_running", "_shown", "_site", "_spare", "_thread", "_view", "_way"),
+        *("at", "code", "name", "newest"),
     )
 
     def __init__(
@@ -110,21 +109,21 @@ class Streak:
         self._way, self._around, self._level, self._site, self._view = way, around, level, site, site.runs[site.count]
         self._outer = None if around is None else around.loop
         self._levels, self._running, self._past, self._boundary = levels, running, past, boundary
-        self._mine, self._thread, self.again = running.mine, get_ident(), running.again
+        self._mine, self._thread, self._again = running.mine, get_ident(), running.again
         self._entry: Running | None = None
         self._lock = RLock()
         self._now: _Stretch | None = None
         self._shown: _Stretch | None = None
         self._spare: SmallRemaining[Any] | None = None
         self.newest: SmallRemaining[Any] | None = None
-        self.at, self.is_over = 0, False
+        self.at, self._is_over = 0, False
 
     def next(self, owner: Any, items: Any, key: Any, frame: FrameType) -> Loop[Any] | None:
         """The loop that *frame* makes now; None if it has to be made otherwise."""
         way, count, now = self._way, len(items), self._now
         if (way.end != id(frame) if not way.outer else not way.leads_from(frame)) or count > MOST:
             return None
-        if now is None or self.is_over or self.again.writers:
+        if now is None or self._is_over:
             return self._made(owner, items, key)
         before, mark, ended, many, made, done = now
         at = 0 if self._outer is None else self._outer.mark()
@@ -136,21 +135,17 @@ class Streak:
             return self._made(owner, items, key)
         if at is None or (at == mark and (over is None or many >= _MANY)):
             return self._made(owner, items, key)
-        what: Ends | OrderedLedger | None = None
-        if count and key is None:  # inlined from sources.ends()
-            first, last = items[0], items[-1]
-            if type(first) in PLAIN and type(last) in PLAIN:
-                what = count, first, last
-        if what is None and (what := identified(owner.operation_id, items, key)) is None:
+        if count and key is None and type(items[0]) in PLAIN and type(items[-1]) in PLAIN:
+            ends = count, items[0], items[-1]  # inlined from sources.ends()
+            loop = self._spare
+            if loop is None or references(loop) > _SPARE or loop.was_seen:
+                loop = self._another(owner, items, ends)
+            else:
+                loop.renew(items, ends)
+        elif (what := identified(owner.operation_id, items, key)) is None:
             return None
-        loop = self._spare
-        if loop is not None and type(what) is tuple and references(loop) <= _SPARE and not loop.was_seen:
-            loop.renew(items, what)
         else:
-            loop = SmallRemaining(
-                items, owner, self._view, what, self._thread, self._site, self._running, self._boundary, self
-            )
-        loop.flags = before.flags
+            loop = self._another(owner, items, what)
         if at != mark:
             ended, many = [], 0
         elif over is not None:
@@ -160,11 +155,18 @@ class Streak:
         self._spare, self.newest = before, loop
         return loop
 
+    def _another(self, owner: Any, items: Any, what: Ends | OrderedLedger) -> SmallRemaining[Any]:
+        loop: SmallRemaining[Any] = SmallRemaining(
+            items, owner, self._view, what, self._thread, self._site, self._running, self._boundary, self
+        )
+        if self.newest is not None:
+            loop.flags = self.newest.flags  # whoever wakes one of a stretch wakes the newest
+        return loop
+
     def _made(self, owner: Any, items: Any, key: Any) -> Loop[Any] | None:
         """The next loop, which is shown at once; None if it has to be made otherwise."""
-        if self._running.behind is not None:
-            self._running.behind.stop()
-        self._now = self._shown = self.newest = self._spare = None
+        if self._now is not None or self._running.behind is not self:
+            self._end_stretch()
         view, site, past = self._view, self._site, self._past
         before = view.loop
         if before is None or not (before.is_finished or has_ended(view, held=1)) or not self._is_there():
@@ -173,9 +175,7 @@ class Streak:
         if what is None:
             return None
         done = before.done()
-        loop: SmallRemaining[Any] = SmallRemaining(
-            items, owner, view, what, self._thread, site, self._running, self._boundary, self
-        )
+        loop = self._another(owner, items, what)
         past.made += 1
         if view.wrote is not NOTHING and site.count:  # else it shows the last loop of the item before
             site.keep_written(view)
@@ -213,7 +213,7 @@ class Streak:
     def begins(self, loop: SmallRemaining[Any], frame: FrameType) -> None:
         """*loop* hands out its first item to *frame*."""
         entry = self._entry
-        if entry is None or self.newest is not loop or self.is_over or self.again.writers:
+        if entry is None or self.newest is not loop:
             self._begin_stretch(loop, frame)
         else:
             self.at = id(frame)
@@ -221,19 +221,22 @@ class Streak:
 
     def _begin_stretch(self, loop: SmallRemaining[Any], frame: FrameType) -> None:
         running, mine, outer = self._running, self._mine, self._outer
-        if running.behind is not None:
-            running.behind.stop()
-        self._now = self._shown = self.newest = self._spare = None
+        self._end_stretch()
         if mine and mine[-1] is self._entry:
             mine.pop()
         self._entry = running.begun_in(loop, self._view, frame)
-        running.behind, self.is_over = self, False
+        running.behind, self._is_over = self, False
         mark = 0 if outer is None else outer.mark()
-        if self._entry is None or mark is None or running.on_end is not None or self.again.is_comparing():
+        if self._entry is None or mark is None or running.on_end is not None or self._again.is_comparing():
             return
         if len(mine) == 1 if outer is None else mine[-2] is self._around and self._is_at(mark):
             self._shown = self._now = loop, mark, [], 0, 0, 0
             self.newest, self.at = loop, id(frame)
+
+    def _end_stretch(self) -> None:
+        if self._running.behind is not None:
+            self._running.behind.stop()
+        self._now = self._shown = self.newest = self._spare = None
 
     def _is_at(self, mark: ItemKey) -> bool:
         """Whether the loop belongs to the item with that *mark*, and others can follow in the next items."""
@@ -242,12 +245,12 @@ class Streak:
 
     def ended(self, loop: SmallRemaining[Any]) -> None:
         """*loop* has come to its end."""
-        if self.newest is not loop or self.is_over:
+        if self.newest is not loop:
             self._running.ended(loop)
 
     def stop(self) -> None:
         """Show the newest loop, and tell of the next one when it begins."""
-        self.is_over = True
+        self._is_over, self.newest = True, None
         self.catch_up()
 
     def catch_up(self) -> None:
@@ -258,11 +261,12 @@ class Streak:
                 return
             loop, mark, ended, many, made, done = now
             loop.was_seen = True
+            view, past, is_new = self._view, self._past, ended is not shown[2]
             if entry is not None and loop.has_begun:
                 entry.loop = loop
             if now is shown:
+                view.has_begun = loop.has_begun
                 return
-            view, past, is_new = self._view, self._past, ended is not shown[2]
             if mark != shown[1] and self._outer is not None:
                 self._levels.come_to(self._level, self._outer.marked(mark))
                 view.within = self._level.within
@@ -270,7 +274,8 @@ class Streak:
                 self._site.keep_written(view)
             ended = ended[0 if is_new else shown[3] : many]
             view.follow_many(loop, ended, self._site, past.made + made - shown[4])
-            total = sum(one[0] for one in ended)
+            view.has_begun = loop.has_begun
+            total = sum(map(itemgetter(0), ended))
             if self._shown is not shown:  # a signal handler has looked meanwhile
                 return
             self._shown = now

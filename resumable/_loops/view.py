@@ -169,16 +169,7 @@ class LoopView:
         self.context: object = None
         self.number = 0
         self.made_at: tuple[str, int] = "", 0
-        self._has_begun = self.is_abandoned = self.is_dropped = False
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether an item was asked for."""
-        return self._has_begun or (self.loop is not None and self.loop.has_begun)
-
-    @has_begun.setter
-    def has_begun(self, has_begun: bool) -> None:
-        self._has_begun = has_begun
+        self.has_begun = self.is_abandoned = self.is_dropped = False
 
     @property
     def identity(self) -> Identity:

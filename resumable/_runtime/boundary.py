@@ -39,6 +39,7 @@ class Boundary(msgspec.Struct, eq=False):
         look: Called before each write while set.
         context: The thread or task that has opened the checkpoint; None if it is not known.
         apart: What loops in other ones hold back.
+        on_writer: Called when the program can write to something more.
         note_outside: Called before what these hold back counts: whatever was written until then counts with it.
         has_many: Whether many new values wait for the next save, so that some should be taken ahead of it.
         wake: Called when that has become so.
@@ -53,6 +54,7 @@ class Boundary(msgspec.Struct, eq=False):
     look: Callable[[], None] | None = None
     context: object = None
     apart: list[HoldingApart] = msgspec.field(default_factory=list)
+    on_writer: Callable[[], None] | None = None
     note_outside: Callable[[], None] | None = None
     has_many: bool = False
     wake: Callable[[], None] | None = None
@@ -65,6 +67,12 @@ class Boundary(msgspec.Struct, eq=False):
     def move(self) -> None:
         """Everything written until now belongs to done items."""
         next(self.ticks)
+
+    def add(self, writer: Noting) -> None:
+        """The program can write to *writer*, too."""
+        self.writers.append(writer)
+        if self.on_writer is not None:
+            self.on_writer()
 
     def note_many(self) -> None:
         """Many values were written at once."""

@@ -176,9 +176,9 @@ def test_a_small_loop_takes_few_calls() -> None:
         for _ in range(4):
             cp.remaining((1, 2, 3))
 
-    assert calls_for_one(one) < 36
-    assert calls_for_one(several) < 4 * 38
-    assert calls_for_one(of_records) < 85
+    assert calls_for_one(one) < 17
+    assert calls_for_one(several) < 4 * 17
+    assert calls_for_one(of_records) < 60
     assert calls_for_one(never_begun) < 4 * 34
 
 

@@ -100,7 +100,79 @@ def test_each_item_is_done_once_wherever_the_runs_before_ended(program: Callable
         assert run(program, memory, key=key) == []
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+def left_in_a_row(cp: Checkpoint, did: Callable[..., None], key: Key) -> None:
+    for number in range(80):
+        for item in cp.remaining((1, 2, 3), key=key):
+            did(number, item)
+            if item > number % 4:
+                break
+
+
+def left_in_items(cp: Checkpoint, did: Callable[..., None], key: Key) -> None:
+    for number in cp.remaining(range(7)):
+        for again in range(5):
+            for item in cp.remaining([number, 8, 9], key=key):
+                did(number, again, item)
+                if again % 3 == 1:
+                    break
+
+
+def left_by_errors(cp: Checkpoint, did: Callable[..., None], key: Key) -> None:
+    for number in range(30):
+        with contextlib.suppress(ZeroDivisionError):
+            for item in cp.remaining((1, 2, 3), key=key):
+                did(number, item)
+                1 / ((number + item) % 4)
+
+
+def left_and_held(cp: Checkpoint, did: Callable[..., None], key: Key) -> None:
+    held = []
+    for number in range(30):
+        loop = cp.remaining((1, 2, 3), key=key)
+        for item in loop:
+            did(number, item)
+            if number % 2:
+                break
+        if number % 3:
+            held.append(loop)
+        if number % 7 == 6 and not held[-1].is_compacted:
+            for item in held[-1]:
+                did(number, item, "held")
+
+
+def asked_for_in_vain(cp: Checkpoint, did: Callable[..., None], key: Key) -> None:
+    for number in range(40):
+        loop = cp.remaining((number, 2), key=key)
+        if number % 3:
+            for item in loop:
+                did(number, item)
+
+
+LEFT = [left_in_a_row, left_in_items, left_by_errors, left_and_held, asked_for_in_vain]
+
+
+def nobody_is_forgotten(cp: Checkpoint) -> None:
+    """Each loop is told of."""
+    cp._operation.parts.loops.small.end_streaks()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", LEFT)
+@pytest.mark.parametrize("key", [None, str], ids=["by position", "by key"])
+def test_loops_that_are_left_go_on_wherever_each_of_them_would(program: Callable[..., None], key: Key) -> None:
+    def three_runs(look: Callable[[Checkpoint], object]) -> list[Items]:
+        memory = MemoryStore()
+        one = run(program, FaultyStore(memory), first, key=key, is_killed=is_killed, look=look)
+        two = run(program, FaultyStore(memory), second, key=key, is_killed=is_killed, look=look)
+        return [one, two, run(program, memory, key=key, look=look)]
+
+    for first, second, is_killed in product((1, 9, 14, 70), (2, 15, 33), (True, False)):
+        each = three_runs(nobody_is_forgotten)
+        assert three_runs(lambda cp: None) == each, (first, second, is_killed)
+        assert three_runs(lambda cp: cp.processed_items % 3 or cp.save()) == each, (first, second, is_killed)
+
+
+@pytest.mark.parametrize("program", [*PROGRAMS, *LEFT])
 def test_whoever_looks_changes_nothing_and_sees_every_item(program: Callable[..., None]) -> None:
     seen: list[list[int]] = []
     for look_at in (range(0), range(3, 400, 7), range(400)):
