@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from itertools import islice
 from types import BuiltinMethodType, CodeType, FrameType, MethodType, MethodWrapperType, TracebackType
 from typing import Any
@@ -214,22 +214,30 @@ def kept_in_variables_only(attribute: str, method: str) -> set[str]:
 
     What is put into such a new list or dict is only in the variable, unless the key is assigned as well.
     """
-    import dis  # imports slowly
-
     found: set[str] = set()
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
         is_users = not code.co_filename.startswith(_HERE) and "-packages" not in code.co_filename
         if is_users and attribute in code.co_names and method in code.co_names:
-            steps = [one for one in dis.get_instructions(code) if one.opname not in _SKIPPED]
-            for one in zip(*(steps[number:] for number in range(6)), strict=False):
-                is_got = one[0].argval == attribute and one[1].argval == method and isinstance(one[2].argval, str)
-                is_new = one[3].opname in ("BUILD_LIST", "BUILD_MAP") and one[3].arg == 0
-                if is_got and is_new and one[4].opname == "CALL" and one[5].opname.startswith("STORE_"):
-                    found.add(one[2].argval)
+            found |= _kept_in_variables(code, attribute, method)
         frame = frame.f_back
     return found
+
+
+@lru_cache(maxsize=64)
+def _kept_in_variables(code: CodeType, attribute: str, method: str) -> frozenset[str]:
+    """Cached, because a program of many lines takes milliseconds, and may open thousands of blocks."""
+    import dis  # imports slowly
+
+    found: set[str] = set()
+    steps = [one for one in dis.get_instructions(code) if one.opname not in _SKIPPED]
+    for one in zip(*(steps[number:] for number in range(6)), strict=False):
+        is_got = one[0].argval == attribute and one[1].argval == method and isinstance(one[2].argval, str)
+        is_new = one[3].opname in ("BUILD_LIST", "BUILD_MAP") and one[3].arg == 0
+        if is_got and is_new and one[4].opname == "CALL" and one[5].opname.startswith("STORE_"):
+            found.add(one[2].argval)
+    return frozenset(found)
 
 
 def end_traceback_at_user(error: BaseException) -> None:
