@@ -260,7 +260,9 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             >>> print("3,9", file=rows)
         """
         async with self._turn:
-            return await run_async(self._operation.open_sink(path, mode, existing, header))
+            sink = await run_async(self._operation.open_sink(path, mode, existing, header))
+        self._note_sink(sink, existing)
+        return sink
 
     async def artifact(self, name: str) -> AsyncArtifact:
         """A file or directory that belongs to the checkpoint. See :meth:`Checkpoint.artifact`.

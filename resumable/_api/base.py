@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import typing_extensions
 
     from .._durable.once import Unknown
+    from .._durable.sink import Sink
+    from .._durable.sink_file import Existing
     from .._engine.limits import Amount
     from .._engine.operation import Operation
     from .._engine.options import Options
@@ -72,8 +74,9 @@ class BaseCheckpoint(Holding, Generic[S]):
         # Loops may hand out items until the boundary's count, which decreases, reaches this value; then a check-in is
         # due.
         self._granted = inf
-        self._is_total_old, self._is_shown = False, False
+        self._is_total_old = self._is_shown = self._has_inner_sink = False
         self._total: int | None = None
+        self._outer: Any = None
         self._operation: Operation = None  # type: ignore[assignment]  # until it is opened
 
     def __repr__(self) -> str:
@@ -326,11 +329,16 @@ class BaseCheckpoint(Holding, Generic[S]):
         self._move, self._count = boundary.ticks.__next__, boundary.ticks.__length_hint__
         boundary.wake = self._wake
         outer = current.CHECKPOINT.get()
+        self._outer = outer if isinstance(outer, BaseCheckpoint) else None  # the recorder of a map's call has no rows
         yield from self._operation.begin(self)
-        if outer is not None and outer.boundary.writers:
+        if self._outer is not None and self._outer.boundary.writers:
             from .._engine.nested import Nested
 
             Nested(outer.operation_id, outer.boundary, self._operation)
+
+    def _note_sink(self, sink: Sink[Any], existing: Existing) -> None:
+        if self._outer is not None and existing == "append":
+            self._outer.note_inner_sink(self.operation_id, sink.path)
 
     def _wake(self) -> None:
         """Check in before the next item. Safe from any thread, and in signal handlers."""

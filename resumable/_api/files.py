@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .._runtime.steps import run
@@ -20,6 +21,7 @@ class Files:
 
     _operation: Operation
     _lock: threading.RLock
+    _note_sink: Callable[[Sink[Any], Existing], None]
 
     @overload
     def sink(
@@ -74,7 +76,9 @@ class Files:
             ValueError: A *header* of text does not end with a newline, or the file is open with another header.
         """
         with self._lock:
-            return run(self._operation.open_sink(path, mode, existing, header))
+            sink = run(self._operation.open_sink(path, mode, existing, header))
+        self._note_sink(sink, existing)
+        return sink
 
     def artifact(self, name: str) -> Artifact:
         """A file or directory that belongs to the checkpoint: a new version counts with the next save.

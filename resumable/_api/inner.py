@@ -13,6 +13,8 @@ from .._runtime import processes
 from .base import BaseCheckpoint, S
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .._loops.loop import Loop
     from .._loops.map.grace import Grace
     from .._runtime.boundary import Boundary
@@ -65,6 +67,14 @@ class Inner(BaseCheckpoint[S]):
         """For maps: the map was left, or none of its calls is in flight any more."""
         if self._operation.graces is not None:
             self._operation.graces.close(grace)
+
+    def note_inner_sink(self, inner_id: str, path: Path) -> None:
+        """For blocks inside of this one: they write rows to *path*."""
+        if not self._has_inner_sink and (self.ticked or self._operation.parts.loops.running.at_item()):
+            from .._engine.nested import say_rows_may_come_twice
+
+            self._has_inner_sink = True
+            say_rows_may_come_twice(self.operation_id, inner_id, path)
 
     @property
     def boundary(self) -> Boundary:

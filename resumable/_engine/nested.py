@@ -1,4 +1,4 @@
-"""A block inside the block of another checkpoint: what the inner loop writes to the outer one may be lost."""
+"""A block inside the block of another checkpoint: rows that its items write may be lost, or be there twice."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from .._runtime.boundary import Again, Boundary, Noting
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .operation import Operation
 
 _log = logging.getLogger("resumable")
@@ -66,4 +68,16 @@ def _say_lost(outer_id: str, what: str, inner_id: str) -> None:
         outer_id,
         inner_id,
         what,
+    )
+
+
+def say_rows_may_come_twice(outer_id: str, inner_id: str, path: Path) -> None:
+    """Warn that an outer item which is interrupted does an inner block again, though that has ended."""
+    _log.warning(
+        "%s: %r, a checkpoint inside an item of this one, writes to %s. If that block ends and the item is then "
+        "interrupted, the next run does both again, and the rows are there twice. Use one checkpoint: its loops may be "
+        "nested, and its sinks have each row once.",
+        outer_id,
+        inner_id,
+        path,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,49 @@ def test_a_write_after_many_inner_blocks_takes_as_few_calls_as_after_one() -> No
         finally:
             sys.setrecursionlimit(limit)
         assert list(log) == [1]
+
+
+TOLD = "outer: 'inner a', a checkpoint inside an item of this one, writes to "
+
+
+def test_rows_of_a_block_inside_an_item_are_warned_of_once(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A resume does the item again, and the block inside it, which had ended: the same rows came twice, untold."""
+    with opened("outer") as cp:
+        for item in cp.remaining(["a", "b", "c"]):
+            with opened(f"inner {item}") as inner:
+                inner.sink("rows.txt").write(f"{item}\n")
+    (told,) = caplog.messages
+    assert told.startswith(f"{TOLD}{here / 'rows.txt'}.")
+    assert "Use one checkpoint" in told
+
+
+async def test_rows_of_an_async_block_inside_an_item_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with opened("outer") as cp:
+        async for item in cp.remaining(["a", "b", "c"]):
+            async with opened(f"inner {item}") as inner:
+                (await inner.sink("rows.txt")).write(f"{item}\n")
+    (told,) = caplog.messages
+    assert told.startswith(TOLD)
+
+
+def test_rows_that_cannot_be_there_twice_are_not_warned_of(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with opened("outer") as cp:
+        with opened("before") as inner:
+            inner.sink("before.txt").write("outside of all items\n")
+        for item in cp.remaining(["a", "b"]):
+            with opened(f"inner {item}") as inner:
+                inner.sink(f"{item}.txt", existing="replace").write(f"{item}\n")
+    assert not caplog.messages
+
+
+def in_a_worker(item: int) -> int:
+    with opened(f"inner {item}") as inner:
+        return sum(inner.remaining(range(item)))
+
+
+@pytest.mark.slow
+def test_a_block_may_be_opened_in_another_process_of_a_map() -> None:
+    """It looked for what the map's checkpoint writes, which is not there."""
+    with opened("outer") as cp:
+        done = cp.map(in_a_worker, range(4), executor=lambda: ProcessPoolExecutor(2))
+        assert sorted(result for _, result in done) == [0, 0, 1, 3]
