@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 from .._errors import StoreError
 from .._json import check_unicode
-from .._runtime import disk
+from .._runtime import disk, owned
 from .._runtime.boundary import Boundary, Noting, Where, give_up_long, remove_found
 from .._runtime.interpreter import has_gil, is_held_here
 from .sink_file import Existing, Extent, Target, as_saved, find_row, grown, open_file
@@ -293,7 +293,7 @@ class Sink(Noting, Generic[Row]):
     def _look_again(self) -> None:
         """Raise rather than count rows that are in no file, or overwrite those of others."""
         if self._file is not None and not self._is_torn:
-            disk.check_end(self._file, self.path, self._extent[0] - len(self._waiting))
+            owned.check_end(self._file, self.path, self._extent[0] - len(self._waiting))
         self._is_torn = bool(self._waiting)
 
     # -- for the checkpoint
@@ -413,9 +413,16 @@ class Sink(Noting, Generic[Row]):
                 self._claim.give_up()
             if self._file is not None:
                 with contextlib.suppress(OSError):  # the rows that count are on the disk already
-                    disk.disown(self._file)
+                    owned.disown(self._file)
                 self._file = None
             self.hold()
+
+    def leave(self) -> None:
+        """In a forked child: accept no rows, and close this process's copy of the file. Takes no lock."""
+        self.hold()
+        file, self._file = self._file, None
+        if file is not None:
+            owned.leave(file)
 
 
 def check_row(row: str, path: Path) -> None:
@@ -427,10 +434,10 @@ def check_row(row: str, path: Path) -> None:
         raise
 
 
-def _refuse_in_child() -> None:
+def _leave_in_child() -> None:
     for sink in list(_opened):
-        sink.hold()
+        sink.leave()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_refuse_in_child)
+    os.register_at_fork(after_in_child=_leave_in_child)

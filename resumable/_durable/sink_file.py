@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from .._errors import InputChangedError, StoreError
-from .._runtime import disk
+from .._runtime import disk, owned
 from .._text import command_for, quoted, shortened
 from .claim import Claim, Owner
 
@@ -90,7 +90,7 @@ def open_file(target: Target, saved: Mapping[str, Any] | None, existing: Existin
         flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         file = os.open(target.path, flags | (os.O_CREAT if saved is None else 0), 0o666)
         try:
-            disk.own(file)
+            owned.own(file)
             claim = Claim(target.path, target.owner, saved)
             extent = _extent(file, target, saved, existing, claim)
             claim.take()
@@ -98,7 +98,7 @@ def open_file(target: Target, saved: Mapping[str, Any] | None, existing: Existin
             os.lseek(file, extent[0], os.SEEK_SET)
             disk.sync_directory(target.path.parent)
         except BaseException:
-            disk.disown(file)
+            owned.disown(file)
             raise
     except BlockingIOError:
         raise StoreError(

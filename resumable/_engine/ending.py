@@ -23,7 +23,7 @@ from .._errors import (
 from .._format.sections import Finished
 from .._json import check
 from .._loops.standing import where_it_is
-from .._runtime import signals
+from .._runtime import disk, signals
 from .._runtime.clock import system_clock
 from .._runtime.interpreter import end_traceback_at_user, kept_in_variables_only, show_users_frames_only
 from .._runtime.steps import Steps
@@ -71,6 +71,7 @@ def end(operation: Operation, stop: BaseException | None = None) -> Steps[bool]:
         KeyboardInterrupt, SystemExit: *stop*, or a signal that came meanwhile.
         StateEncodeError, StoreError: The checkpoint cannot be saved, or cannot be removed.
     """
+    disk.spend_reserve()
     operation.sync()
     operation.session.count_work(now=operation.instant.monotonic)
     if stop is not None:
@@ -236,6 +237,7 @@ def _reason_to_keep(operation: Operation) -> str | None:
 
 def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
     """Save what was ticked; *error* left the block. Returns whether that worked; if not, *error* gets a note."""
+    disk.spend_reserve()
     name_directory(error, operation.writer)
     if isinstance(error, RunAgain):  # SystemExit prints no traceback
         total = operation.metadata.total_items

@@ -10,7 +10,7 @@ from functools import partial
 from .._errors import CheckpointBusyError
 from .._format.restore import Restored, good_previous
 from .._format.sections import Finished, Run
-from .._runtime import observer
+from .._runtime import disk, observer
 from .._runtime.clock import Instant
 from .._runtime.interpreter import show_users_frames_only
 from .._runtime.observer import Observer
@@ -37,6 +37,7 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
     Raises:
         ResumableError: The operation cannot be opened. It is not owned, and nothing was written.
     """
+    disk.reserve()
     observers = tuple(observer.INSTALLED)
     if options.on_event or "RESUMABLE_RUN_EVENTS" in os.environ or _events.isEnabledFor(logging.DEBUG):
         observers += tuple(_listeners(options, is_async=ticker.is_async))
@@ -96,6 +97,7 @@ def open_operation(options: Options, *, wake: Callable[[], None], ticker: Ticker
         show_users_frames_only()
         name_directory(error, writer)
         writer.release()
+        disk.spend_reserve()
         raise
 
 

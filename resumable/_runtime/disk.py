@@ -280,43 +280,39 @@ def _say_unsynced(directory: str) -> None:
     _log.warning("the file system of %s cannot sync directories; a power cut may lose the newest save", directory)
 
 
-# -- own
+# -- reserve
+
+_reserved: int | None = None
 
 
-_owned: dict[int, tuple[int, int]] = {}
-"""Device and inode of each file that this process owns, by descriptor."""
+def reserve() -> None:
+    """Prepare this process for files that stay open.
 
-
-def own(descriptor: int) -> None:
-    """Own an open file until :func:`disown`; other callers of this function, in any process, are refused.
-
-    Raises:
-        BlockingIOError: Another owner has it.
+    Standard streams that were closed are opened to nowhere: otherwise a file would get their number, and the next
+    ``print`` would go into it. One more descriptor is kept until :func:`spend_reserve`.
     """
-    status = os.fstat(descriptor)
-    identity = (status.st_dev, status.st_ino)
-    if identity in _owned.values():
-        raise BlockingIOError(errno.EAGAIN, "this process already writes to it")
-    with contextlib.suppress(ImportError):
-        import fcntl
-
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise
-        except OSError as error:  # no locks here: then only this process is checked
-            _log.debug("cannot lock an output file: %s", error)
-    _owned[descriptor] = identity
+    global _reserved
+    with contextlib.suppress(OSError):  # all descriptors are in use, or there is no such device
+        for number in range(3):
+            _fill(number)
+        if _reserved is None:
+            _reserved = os.open(os.devnull, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
 
-def disown(descriptor: int) -> None:
-    """Release an open file, and close it."""
-    if _owned.pop(descriptor, None) is not None:
-        with contextlib.suppress(ImportError, OSError):
-            import fcntl
+def _fill(number: int) -> None:
+    try:
+        os.fstat(number)
+    except OSError:
+        os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest free number
 
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may have it open, too
-    os.close(descriptor)
+
+def spend_reserve() -> None:
+    """Let the last save of an operation open its files, even if the program has used up all descriptors."""
+    global _reserved
+    descriptor, _reserved = _reserved, None
+    if descriptor is not None:
+        with contextlib.suppress(OSError):  # the program has closed all that it did not know
+            os.close(descriptor)
 
 
 # -- read and examine
@@ -377,21 +373,6 @@ def identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
-
-
-def check_end(descriptor: int, path: Path, end: int) -> None:
-    """Check that *path* is still the open file, and that nobody else has appended to it or cut it.
-
-    Raises:
-        OSError: It is not; the text says why.
-    """
-    status = os.fstat(descriptor)
-    if (status.st_dev, status.st_ino) != identity(path):
-        raise OSError("another program removed or replaced it while this run wrote to it")
-    if status.st_size != end:
-        more = status.st_size - end
-        what = f"added {more:,} bytes to it" if more > 0 else f"cut {-more:,} bytes off it"
-        raise OSError(f"another program {what} while this run wrote to it")
 
 
 def is_irregular(path: Path) -> bool:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 
+from .._errors import StoreError
 from .._runtime.paths import absolute, current_directory
 from ._base import CheckpointStore
 from ._open import open_store
 
 _YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
+_VARIABLES = ("CHECKPOINT_STORE", "CHECKPOINT_DIR")
+_NAME = re.compile(r"\$(?:\w+|\{\w+\})")
 
 
 def default_place() -> str | Path:
@@ -21,16 +25,31 @@ def default_place() -> str | Path:
 
     Raises:
         StoreError: No variable names a place, and the current directory was removed.
-        ValueError: A pyproject.toml on the way has a malformed section for this library.
+        ValueError: A pyproject.toml on the way has a malformed section for this library, or a variable in the place is
+            not set.
     """
-    given = os.environ.get("CHECKPOINT_STORE") or os.environ.get("CHECKPOINT_DIR")
+    given = next(filter(None, map(_given_by, _VARIABLES)), None)
     return given or configured_place(current_directory()) or Path(".")
+
+
+def _given_by(variable: str) -> str:
+    return _expanded(os.environ.get(variable, ""), variable)
+
+
+def _expanded(place: str, source: str) -> str:
+    """*place* with ``$NAME`` and ``${NAME}`` replaced: a service file and a .env pass them on as they are."""
+    if "://" in place:  # a password may contain the sign
+        return place
+    expanded = os.path.expandvars(place)
+    if unset := _NAME.search(expanded):
+        raise ValueError(f"{source} is {place!r}, but the variable {unset[0]} is not set. Nothing was touched.")
+    return expanded
 
 
 def default_directory() -> Path:
     """The default directory on this machine; a default place that is a URL does not count."""
     here = current_directory()
-    places = (os.environ.get("CHECKPOINT_STORE"), os.environ.get("CHECKPOINT_DIR"), configured_place(here))
+    places = (*map(_given_by, _VARIABLES), configured_place(here))
     named = next((str(place) for place in places if place and "://" not in str(place)), "")
     return absolute(named)
 
@@ -50,6 +69,7 @@ def configured_place(start: Path) -> str | Path | None:
                 raise ValueError(
                     f"{directory / 'pyproject.toml'}: [tool.resumable] dir must be a non-empty text, not {where!r}"
                 )
+            where = _expanded(where, f"{path}: [tool.resumable] dir")
             return _below(directory, where) if "://" in where else directory / Path(where).expanduser()
     return None
 
@@ -107,23 +127,26 @@ def place_to_name(store: CheckpointStore, operation_id: str) -> str:
 
 
 def _url_to_name(url: str) -> str:
-    default = str(default_place())
     if "://" not in url:
         return ""
     try:
+        default = str(default_place())
         return "" if "://" in default and open_store(default).describe() == url else url
-    except (ValueError, ImportError):  # the default of another program
+    except (ValueError, ImportError, StoreError):  # the default of another program, or there is none
         return url
 
 
 def _directory_to_name(directory: Path) -> str:
     try:
         is_default = directory.resolve() == Path(default_place()).expanduser().resolve()
-    except (OSError, ValueError, RuntimeError):
+    except (OSError, ValueError, RuntimeError, StoreError):
         is_default = False
     if is_default:
         return ""
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        return str(directory)
     return str(directory.relative_to(here) if directory.is_relative_to(here) else directory)
 
 

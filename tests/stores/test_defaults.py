@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from resumable.stores.defaults import configured_place
+from resumable import checkpointed
+from resumable.stores.defaults import configured_place, default_place
 from tests.support.command import document, resumable
 
 pytestmark = pytest.mark.usefixtures("place")
@@ -39,3 +41,36 @@ def test_a_pyproject_that_makes_no_sense_is_named(content: str, place: Path) -> 
     assert str(place / "pyproject.toml") in result.stderr
     with pytest.raises(ValueError, match="pyproject"):
         configured_place(place)
+
+
+@pytest.mark.parametrize("text", ["$SCRATCH/ck", "${SCRATCH}/ck"])
+def test_a_variable_that_the_setting_names_is_replaced(text: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service file and a .env pass such a text on as it is."""
+    monkeypatch.setenv("CHECKPOINT_DIR", text)
+    with pytest.raises(ValueError, match=r"CHECKPOINT_DIR is '\$.*SCRATCH.* is not set"):
+        default_place()
+    assert resumable("list").exit_code == 2
+
+    monkeypatch.setenv("SCRATCH", str(place / "scratch"))
+    assert document("list")["store"] == str(place / "scratch" / "ck")
+    monkeypatch.delenv("CHECKPOINT_DIR")
+    Path("pyproject.toml").write_text(f'[tool.resumable]\ndir = "{text}"\n')
+    assert document("list")["store"] == str(place / "scratch" / "ck")
+
+
+def test_the_password_of_a_url_may_look_like_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHECKPOINT_DIR", "postgresql://me:pa$word@host/db")
+    assert default_place() == "postgresql://me:pa$word@host/db"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a directory that is in use")
+def test_absolute_places_need_no_current_directory(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = place / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with checkpointed("job", store=place) as cp:
+        rows = cp.sink(place / "rows.txt")
+        for i in cp.remaining(range(3)):
+            rows.write(f"{i}\n")
+    assert (place / "rows.txt").read_text() == "0\n1\n2\n"
