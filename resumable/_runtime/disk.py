@@ -282,6 +282,7 @@ def _say_unsynced(directory: str) -> None:
 
 # -- reserve
 
+_LAST_STANDARD = 2
 _reserved: int | None = None
 
 
@@ -292,18 +293,11 @@ def reserve() -> None:
     ``print`` would go into it. One more descriptor is kept until :func:`spend_reserve`.
     """
     global _reserved
-    with contextlib.suppress(OSError):  # all descriptors are in use, or there is no such device
-        for number in range(3):
-            _fill(number)
-        if _reserved is None:
-            _reserved = os.open(os.devnull, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-
-
-def _fill(number: int) -> None:
-    try:
-        os.fstat(number)
-    except OSError:
-        os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest free number
+    if _reserved is None:
+        with contextlib.suppress(OSError):  # all descriptors are in use, or there is no such device
+            while (descriptor := os.open(os.devnull, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))) <= _LAST_STANDARD:
+                os.set_inheritable(descriptor, True)  # a new file gets the lowest free number
+            _reserved = descriptor
 
 
 def spend_reserve() -> None:
