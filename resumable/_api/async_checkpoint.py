@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from .._errors import STOPS
 from .._runtime import signals
-from .._runtime.interpreter import show_users_frames_only
+from .._runtime.interpreter import opening_from_here, show_users_frames_only
 from .._runtime.steps import acquire, exchange_async, run_async
 from .._text.hints import explained
 from .base import ALWAYS, SEEKABLE, BaseCheckpoint, KeyOf, R, S, T
@@ -405,7 +405,8 @@ class InnerAsyncCheckpoint(Inner[S], AsyncCheckpoint[S]):
     async def enter_block(self) -> None:
         """For ``checkpointed``: claim the operation and restore it. If this raises, nothing is owned or written."""
         try:
-            await run_async(self._opened())
+            with opening_from_here():
+                await run_async(self._opened())
         except BaseException as error:
             stop = self._seen(error) or error
             # A cancellation is raised once everything is open, because nobody would close it.

@@ -465,7 +465,7 @@ class InnerCheckpoint(Inner[S], Checkpoint[S]):
     def leave_block(self, error: BaseException | None) -> None:
         """For ``checkpointed``: finish, or save what is there after *error*; then release the operation."""
         try:
-            if self._operation.is_owner():
+            if self._operation.is_owner() and not self._operation.is_ending:
                 self._operation.is_ending = True
                 with self._turn_to_save():  # a thread may be inside a tick
                     run(self._operation.close(error))

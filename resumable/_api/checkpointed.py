@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import inspect
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, Literal
+from weakref import WeakSet
 
 from .._runtime import signals
 from .._runtime.current import current_checkpoint_or_none
@@ -202,6 +206,8 @@ class checkpointed(
         checkpoint: InnerCheckpoint[S] = InnerCheckpoint(self._options)
         checkpoint.enter_block()
         self._open.append(checkpoint)
+        if threading.current_thread() is threading.main_thread():
+            _entered.add(checkpoint)
         return checkpoint
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> Literal[False]:
@@ -219,6 +225,18 @@ class checkpointed(
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> Literal[False]:
         await self._open.pop().leave_block(error)
         return False
+
+
+_entered: WeakSet[InnerCheckpoint[Any]] = WeakSet()
+"""The checkpoints of the main thread; some are still open when it ends."""
+
+
+@atexit.register
+def _leave_all() -> None:
+    """Save what the program leaves open, such as a block in a generator that waits: later nothing can be imported."""
+    for checkpoint in list(_entered):
+        with contextlib.suppress(Exception):  # it is logged, and there is nobody to raise it to
+            checkpoint.leave_block(SystemExit("the program ended inside the block"))
 
 
 _ARGUMENTS = dict(list(inspect.signature(checkpointed.__init__).parameters.items())[1:])

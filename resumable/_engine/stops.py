@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .._errors import StateEncodeError, StoreError
 from .._runtime import signals
-from .._runtime.interpreter import hush_stopped_threads
+from .._runtime.interpreter import hush_stopped_tasks, hush_stopped_threads
 from .._runtime.steps import Steps
 from .owning import answers
 from .presence import pause
@@ -49,6 +49,8 @@ def stop_if_asked(operation: Operation) -> Steps[None]:
     if (yield from answers(operation.writer.ending)):  # else the exit keeps the work here at once
         with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and warns
             yield from operation.save(f"Interrupted: {signals.name_of(error)}")
+    if operation.ticker.is_async:
+        hush_stopped_tasks()
     if is_main:
         signals.stopping(number, but=operation.wake)
     else:

@@ -15,8 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._runtime import signals
-from .._runtime.interpreter import standard_streams
-from .._runtime.terminal import ERASE_BELOW, raw_of, understands_escapes, write_all
+from .._runtime.terminal import ERASE_BELOW, raw_of, standard_streams, understands_escapes, write_all
 from .drawing import Below, Cursor, Drawing, InOneRow, Shown
 
 _ROOM = 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import linecache
+import logging
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from functools import cache, lru_cache, partial
 from itertools import islice
 from types import BuiltinMethodType, CodeType, FrameType, MethodType, MethodWrapperType, TracebackType
@@ -19,7 +21,6 @@ from typing import Any
 
 from .._errors import ResumableError
 
-_PR_SET_PDEATHSIG = 1
 _HERE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
 
@@ -35,11 +36,6 @@ def is_terminal(stream: Any) -> bool:
         return False
 
 
-def standard_streams() -> tuple[Any, ...]:
-    """The streams that a program writes to by default, now and at its start."""
-    return sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
-
-
 def has_gil() -> bool:
     """Whether this is CPython with its GIL: reference counts are exact, and threads switch only between calls."""
     return sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -48,14 +44,6 @@ def has_gil() -> bool:
 def is_held_here(lock: threading.RLock) -> bool:
     """Whether the current thread holds *lock*. A signal handler asks this about the code that it interrupted."""
     return bool(lock._is_owned())  # type: ignore[attr-defined]
-
-
-def die_with_parent() -> None:
-    """Let the system kill this process when its parent ends; does nothing if that is impossible."""
-    with contextlib.suppress(ImportError, OSError, AttributeError):
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 _exit_codes: dict[type[BaseException], int] = {}
@@ -269,6 +257,31 @@ def _is_in_library(frame: FrameType) -> bool:
     return _is_of(frame.f_code.co_filename, (_HERE, *_library_folders()))
 
 
+_line: ContextVar[str] = ContextVar("_line", default="")
+"""The line of the running code, in a thread that works for it."""
+
+
+@contextlib.contextmanager
+def opening_from_here() -> Iterator[None]:
+    """Inside the block, threads that claim an operation do so for the running code."""
+    token = _line.set(user_line())
+    try:
+        yield
+    finally:
+        _line.reset(token)
+
+
+def user_line() -> str:
+    """File and line of the running code outside of this library."""
+    if line := _line.get():
+        return line
+    for frame in frames():
+        file = frame.f_code.co_filename
+        if not file.startswith((_HERE, "<")) and "contextlib" not in file:
+            return f"{file}:{frame.f_lineno}"
+    return "an unknown line"
+
+
 @cache
 def hush_stopped_threads() -> None:
     """Suppress the traceback of a thread that this library ends by a Ctrl-C: the main thread shows one."""
@@ -276,12 +289,26 @@ def hush_stopped_threads() -> None:
 
 
 def _show_in_thread(show: Callable[..., object], args: threading.ExceptHookArgs) -> None:
-    trace = args.exc_traceback
+    if not (_ends_here(args.exc_traceback) and issubclass(args.exc_type, KeyboardInterrupt)):
+        show(args)
+
+
+@cache
+def hush_stopped_tasks() -> None:
+    """Suppress asyncio's tracebacks of tasks that this library ends by a signal, and of those that wait for them."""
+    logging.getLogger("asyncio").addFilter(_is_no_stop)
+
+
+def _is_no_stop(record: logging.LogRecord) -> bool:
+    kind, _, trace = record.exc_info or (None, None, None)
+    return kind is None or not (issubclass(kind, KeyboardInterrupt | SystemExit) and _ends_here(trace))
+
+
+def _ends_here(trace: TracebackType | None) -> bool:
+    """Whether the innermost frame is one of this library."""
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    is_ours = trace is not None and _is_of(trace.tb_frame.f_code.co_filename, (_HERE,))
-    if not (is_ours and issubclass(args.exc_type, KeyboardInterrupt)):
-        show(args)
+    return trace is not None and _is_of(trace.tb_frame.f_code.co_filename, (_HERE,))
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -73,6 +74,14 @@ def ending_with_parent() -> Callable[[], None] | None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     return ask
+
+
+def die_with_parent() -> None:
+    """Let the system kill this process when its parent ends; does nothing if that is impossible."""
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def memory_kills(root: Path = Path("/")) -> int | None:

@@ -15,6 +15,11 @@ _WINDOWS_SIGNS = ("WT_SESSION", "TERM", "ANSICON", "ConEmuANSI", "TERM_PROGRAM")
 """Any of these variables means that a Windows console understands escape sequences."""
 
 
+def standard_streams() -> tuple[Any, ...]:
+    """The streams that a program writes to by default, now and at its start."""
+    return sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
+
+
 def understands_escapes() -> bool:
     """Whether terminals on this system understand escape sequences."""
     if os.name == "nt":

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from .._errors import CheckpointBusyError, StaleCheckpointError, StoreBehindError, StoreError
+from .._runtime.interpreter import user_line
 from .._runtime.processes import has_ended, identity_of, passed_seconds
 from ._base import CheckpointStore, Entry, Holder, Meanwhile, OwnedLease, Stored, Traits
 from ._file import FileStore
-from ._lock import user_line
 from ._medium import ArtifactMedium, ArtifactMediumLease, HeldError, Medium, MediumLease, Staged
 from ._names import check_artifact_name, check_operation_id
 from ._pieces import blocks

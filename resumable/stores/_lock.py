@@ -16,7 +16,7 @@ import msgspec
 
 from .._errors import CheckpointBusyError, StoreError
 from .._runtime import disk
-from .._runtime.interpreter import frames
+from .._runtime.interpreter import user_line
 from ._base import Holder
 
 _log = logging.getLogger("resumable")
@@ -30,16 +30,6 @@ _opened_at: dict[str, str] = {}
 """By path: the line of code that took each lock of this process."""
 _before: dict[str, Told] = {}
 """By path: the last owner of each lock of this process before it took it."""
-_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
-
-
-def user_line() -> str:
-    """File and line of the running code outside of this library."""
-    for frame in frames():
-        file = frame.f_code.co_filename
-        if not file.startswith((_PACKAGE, "<")) and "contextlib" not in file:
-            return f"{file}:{frame.f_lineno}"
-    return "an unknown line"
 
 
 class Told(msgspec.Struct):

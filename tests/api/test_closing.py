@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +15,8 @@ from typing import Any
 import pytest
 
 from resumable import AsyncCheckpoint, Checkpoint, CheckpointManager, StoreError, checkpointed, every
+from resumable._report.summary import summary_of
+from resumable.stores import open_store
 from tests.support.stores import DictStore
 
 
@@ -189,3 +193,44 @@ async def test_the_end_does_not_wait_for_the_quota_that_a_task_waits_for(tmp_pat
             raise Stop
 
     await asyncio.wait_for(task, 60)
+
+
+# -- a block that the program never leaves
+
+LEFT_OPEN = """
+from resumable import checkpointed, every
+
+def pages():
+    with checkpointed("job", every(hours=1)) as cp:
+        rows = cp.sink("rows.txt")
+        for i in cp.remaining(range(9)):
+            rows.write(f"{i}\\n")
+            yield i
+
+SETUP
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "setup",
+    [
+        "left = pages()\nfor i in left:\n    if i == 4:\n        break",
+        "cp = checkpointed('job', every(hours=1)).__enter__()\nrows = cp.sink('rows.txt')\n"
+        "for i in cp.remaining(range(9)):\n    rows.write(f'{i}\\n')\n    if i == 4:\n        break",
+    ],
+    ids=["in a generator that waits", "entered by hand"],
+)
+def test_a_block_that_is_open_as_the_program_ends_is_saved(setup: str, tmp_path: Path) -> None:
+    code = LEFT_OPEN.replace("SETUP", setup)
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    assert (ended.returncode, "Traceback" in ended.stderr) == (0, False)
+    summary = summary_of(open_store(tmp_path), "job")
+    assert summary is not None
+    assert (summary.state, summary.processed_items) == ("stopped", 4)
+    with checkpointed("job", store=tmp_path) as cp:
+        rows = cp.sink(tmp_path / "rows.txt")
+        for i in cp.remaining(range(9)):
+            rows.write(f"{i}\n")
+    assert (tmp_path / "rows.txt").read_text() == "".join(f"{i}\n" for i in range(9))

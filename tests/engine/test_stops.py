@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -69,3 +71,34 @@ def test_a_block_in_a_thread_is_stopped_from_another(tmp_path: Path) -> None:
 
     assert stopped == [143]
     assert begun_then(tmp_path) == [3, 4, 5]
+
+
+GROUP = """
+import asyncio, os, signal
+from resumable import checkpointed, every
+
+async def job(number):
+    async with checkpointed(f"job-{number}", every(items=1)) as cp:
+        async for i in cp.remaining(range(10**6)):
+            await asyncio.sleep(0.001)
+            if i == 20 and number == 1:
+                os.kill(os.getpid(), signal.SIGNAL)
+
+async def main():
+    async with asyncio.TaskGroup() as group:
+        for number in range(3):
+            group.create_task(job(number))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+def test_tasks_that_a_signal_stops_show_no_traceback(tmp_path: Path) -> None:
+    code = GROUP.replace("SIGNAL", "SIGTERM")
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    assert ended.returncode == 143
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.count("nothing is lost") == 3

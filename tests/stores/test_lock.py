@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from resumable import CheckpointBusyError, CheckpointManager, StoreError
+from resumable import CheckpointBusyError, CheckpointManager, StoreError, checkpointed
 from resumable.stores import (
     CheckpointStore,
     FileStore,
@@ -74,3 +74,12 @@ def test_a_killed_owner_owns_nothing(tmp_path: Path) -> None:
         process.wait()
         with claimed(FileStore(tmp_path), "crawl"):
             pass
+
+
+async def test_a_busy_operation_says_which_line_of_async_code_opened_it(tmp_path: Path) -> None:
+    async with checkpointed("job", store=tmp_path):
+        with pytest.raises(CheckpointBusyError) as caught:
+            async with checkpointed("job", store=tmp_path):
+                pass
+
+    assert caught.value.opened_at.rpartition(":")[0] == __file__
