@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from resumable import checkpointed, every, stop
+from resumable._report.summary import summary_of
+from resumable.stores import open_store
 
 
 def ended() -> Any:
@@ -101,4 +103,6 @@ def test_tasks_that_a_signal_stops_show_no_traceback(tmp_path: Path) -> None:
 
     assert ended.returncode == 143
     assert "Traceback" not in ended.stderr
-    assert ended.stderr.count("nothing is lost") == 3
+    store = open_store(tmp_path)
+    found = [summary_of(store, f"job-{number}") for number in range(3)]
+    assert [summary and summary.state for summary in found] == ["stopped"] * 3
