@@ -75,12 +75,17 @@ class CheckpointCorruptError(StoreError):
             f"the checkpoint of {self.operation_id!r} at {self.location} cannot be used: {self.reason}. "
             "Nothing was changed."
         )
-        is_file = "://" not in self.location
-        if self.previous is not None:
+        is_memory = self.location.startswith("memory:")  # no command reaches it
+        is_file = "://" not in self.location and not is_memory
+        if self.previous is not None and not is_memory:
             which = "the last good save in it" if self.previous == self.location else "the save before it"
             target = (self.location, "") if is_file else (self.operation_id, self.store)
             text += f"\n  go on from {which}:  {command_for('repair', *target)}"
         way = f"move {self.location} away" if is_file else command_for("rm", self.operation_id, self.store)
+        if is_memory:
+            way = (
+                f"CheckpointManager(store=...).delete_checkpoint({self.operation_id!r}), with the store of this program"
+            )
         return f"{text}\n  start over:  {way}"
 
 

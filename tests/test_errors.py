@@ -65,3 +65,11 @@ def test_to_run_again_is_no_error_of_an_item() -> None:
     assert not issubclass(RunAgain, Exception)
     assert issubclass(BudgetExhausted, RunAgain)
     assert RunAgain("job", "the time is up").code == _errors.RUN_AGAIN
+
+
+def test_a_damaged_checkpoint_in_memory_names_what_reaches_it() -> None:
+    text = str(CheckpointCorruptError("job", "memory:job", "it is not valid JSON", "memory:job"))
+
+    assert "delete_checkpoint('job')" in text
+    assert "move memory" not in text
+    assert "repair" not in text

@@ -345,6 +345,10 @@ def _opened(path: Path) -> int | None:
         descriptor = os.open(path, READ)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link, and links are not followed", str(path)) from None
+        raise
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST:
         return descriptor

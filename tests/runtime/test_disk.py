@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -250,3 +251,12 @@ def test_whatever_the_lock_file_says_busy_is_busy(tmp_path: Path, content: bytes
         with pytest.raises(CheckpointBusyError):
             FileStore(tmp_path).claim("crawl", Holder.me())
         assert next(FileStore(tmp_path).list()).holder is not None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets few people make links")
+def test_a_checkpoint_that_is_a_link_is_refused_by_that_name(tmp_path: Path) -> None:
+    (tmp_path / "real.json").write_text("{}")
+    (tmp_path / NAME).symlink_to("real.json")
+
+    with pytest.raises(StoreError, match="it is a link"):
+        loaded(tmp_path)
