@@ -83,9 +83,7 @@ class CheckpointCorruptError(StoreError):
             text += f"\n  go on from {which}:  {command_for('repair', *target)}"
         way = f"move {self.location} away" if is_file else command_for("rm", self.operation_id, self.store)
         if is_memory:
-            way = (
-                f"CheckpointManager(store=...).delete_checkpoint({self.operation_id!r}), with the store of this program"
-            )
+            way = f"CheckpointManager(store=...).delete_checkpoint({self.operation_id!r}), in this program"
         return f"{text}\n  start over:  {way}"
 
 
