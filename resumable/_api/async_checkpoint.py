@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from math import inf
@@ -366,7 +365,9 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             return error
         if self._was_cancelled:
             self._task.uncancel()
-            return signals.error_for(signals.take() or signal.SIGTERM).with_traceback(error.__traceback__)
+            number = signals.take()
+            stop = signals.requested_stop() if number is None else signals.error_for(number)
+            return stop.with_traceback(error.__traceback__)
         # A stop in another task, or a second Ctrl-C, has ended the event loop, which then cancels all tasks.
         number = signals.wish.raised
         if number is None and self._operation is not None:

@@ -38,14 +38,15 @@ def stop_if_asked(operation: Operation) -> Steps[None]:
         return
     is_main = threading.current_thread() is threading.main_thread()
     number = signals.wish.number if operation.is_listening else None
-    if number is None and operation.is_asked_to_stop:
+    is_request = number is None and operation.is_asked_to_stop
+    if is_request:
         number, operation.is_asked_to_stop = signal.SIGTERM, not is_main  # so that all threads see it
     if number is None and not is_main:
         number = operation.acted_on  # the main thread came first
     if number is None:
         return
     operation.acted_on = number
-    error = signals.error_for(number)
+    error = signals.requested_stop() if is_request else signals.error_for(number)
     if (yield from answers(operation.writer.ending)):  # else the exit keeps the work here at once
         with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and warns
             yield from operation.save(f"Interrupted: {signals.name_of(error)}")
@@ -73,7 +74,8 @@ def end_sleep_if_asked(operation: Operation, seconds: float) -> None:
         grace.begin()
         if seconds < grace.left:
             return
-    error = signals.error_for(operation.acted_on or signals.wish.number or signal.SIGTERM)
+    number = operation.acted_on or signals.wish.number
+    error = signals.requested_stop() if number is None else signals.error_for(number)
     operation.stopped_by = error
     raise error
 

@@ -11,6 +11,7 @@ from .._text import ago, clock_time, command_for, countdown, later, precise, pri
 _INTERRUPTED = "Interrupted: "
 _CAUSES = {
     "KeyboardInterrupt": "Ctrl-C",
+    "stop()": "a request to stop",
     "RateLimitExhausted": "the rate limit",
     "RunAgain": "its time limit",
     "BudgetExhausted": "its budget",

@@ -23,7 +23,7 @@ State = Literal[
 
 _ENDED = ("finished", "incomplete")
 _STOPS = (
-    *("KeyboardInterrupt", "SIG", "SystemExit", "CancelledError", "GeneratorExit"),
+    *("KeyboardInterrupt", "SIG", "SystemExit", "stop()", "CancelledError", "GeneratorExit"),
     *("RateLimitExhausted", "RunAgain", "BudgetExhausted", "TakenOver"),
 )
 """Exceptions by which somebody ends a run on purpose."""

@@ -71,7 +71,7 @@ def error_of(summary: Summary) -> str:
     if run is None or run.error is None or summary.state == "running":
         return ""
     how = how_it_ended(run.reason)
-    error = how if how.startswith(("Ctrl-C", "SIG")) else run.error.removesuffix(": ")
+    error = how if how.startswith(("Ctrl-C", "SIG", "a request")) else run.error.removesuffix(": ")
     key = run.stopped_at[1] if run.stopped_at is not None else None
     item = f", at item {shortened(key, 80)}" if isinstance(key, str) else ""
     if not item and run.items is not None:

@@ -142,8 +142,19 @@ def error_for(number: int) -> KeyboardInterrupt | SystemExit:
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
 
 
+class _Requested(int):
+    """The exit code after a request to stop. A subclass of SystemExit would print a traceback in threads."""
+
+
+def requested_stop() -> SystemExit:
+    """The exception for a stop that the program or another process asked for: as after SIGTERM, but told as it was."""
+    return SystemExit(_Requested(128 + signal.SIGTERM))
+
+
 def name_of(error: BaseException) -> str:
     """What stopped a run: the signal's name if *error* stands for one (except Ctrl-C), else the error's type."""
+    if isinstance(getattr(error, "code", None), _Requested):
+        return "stop()"
     number = _number_of(error)
     if number is not None and number != signal.SIGINT:
         with contextlib.suppress(ValueError):

@@ -12,6 +12,7 @@ import pytest
 
 from resumable import checkpointed, every, stop
 from resumable._report.summary import summary_of
+from resumable._report.wording import error_of
 from resumable.stores import open_store
 
 
@@ -73,6 +74,17 @@ def test_a_block_in_a_thread_is_stopped_from_another(tmp_path: Path) -> None:
 
     assert stopped == [143]
     assert begun_then(tmp_path) == [3, 4, 5]
+
+
+def test_what_is_told_is_the_request_and_no_signal(tmp_path: Path) -> None:
+    with ended(), checkpointed("job", store=tmp_path) as cp:
+        for _ in cp.remaining(range(6)):
+            cp.stop()
+
+    summary = summary_of(open_store(tmp_path), "job")
+    assert summary is not None
+    assert summary.state == "stopped"
+    assert error_of(summary).startswith("a request to stop, at item 1")
 
 
 GROUP = """

@@ -48,6 +48,7 @@ def test_a_run_that_goes_on_tells_of_the_one_before() -> None:
     [
         ("Interrupted: KeyboardInterrupt", "Ctrl-C"),
         ("Interrupted: SIGTERM", "SIGTERM"),
+        ("Interrupted: stop()", "a request to stop"),
         ("Interrupted: ConnectError", "ConnectError"),
         ("Interrupted: RateLimitExhausted", "the rate limit"),
         ("Time-based: 61s >= 60s | Interrupted: KeyboardInterrupt", "Ctrl-C"),

@@ -328,7 +328,7 @@ def test_a_loop_in_a_thread_is_told_that_it_hears_no_signal_and_can_be_stopped(
     assert "in a thread other than the main one, which Ctrl-C and SIGTERM do not reach" in errors
     assert 0 < len(done(tmp_path)) < 100_000
     assert document(tmp_path)["metadata"]["processed_items"] == len(done(tmp_path))
-    assert document(tmp_path)["metadata"]["last_save_reason"] == "Interrupted: SIGTERM"
+    assert document(tmp_path)["metadata"]["last_save_reason"] == "Interrupted: stop()"
 
 
 def test_stop_in_the_main_thread_is_a_sigterm(tmp_path: Path) -> None:
