@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import inspect
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -236,7 +237,16 @@ def _leave_all() -> None:
     """Save what the program leaves open, such as a block in a generator that waits: later nothing can be imported."""
     for checkpoint in list(_entered):
         with contextlib.suppress(Exception):  # it is logged, and there is nobody to raise it to
-            checkpoint.leave_block(SystemExit("the program ended inside the block"))
+            checkpoint.leave_block(_what_ended_the_program())
+
+
+def _what_ended_the_program() -> BaseException:
+    """The error that was shown as it ended the program; else a SystemExit that says what happened."""
+    error = getattr(sys, "last_value", None)
+    is_shell = hasattr(sys, "ps1") or sys.flags.interactive or "IPython" in sys.modules  # it survives its errors
+    if isinstance(error, BaseException) and not is_shell:
+        return error
+    return SystemExit("the program ended inside the block")
 
 
 _ARGUMENTS = dict(list(inspect.signature(checkpointed.__init__).parameters.items())[1:])

@@ -16,6 +16,7 @@ import pytest
 
 from resumable import AsyncCheckpoint, Checkpoint, CheckpointManager, StoreError, checkpointed, every
 from resumable._report.summary import summary_of
+from resumable._report.wording import error_of
 from resumable.stores import open_store
 from tests.support.stores import DictStore
 
@@ -234,3 +235,15 @@ def test_a_block_that_is_open_as_the_program_ends_is_saved(setup: str, tmp_path:
         for i in cp.remaining(range(9)):
             rows.write(f"{i}\n")
     assert (tmp_path / "rows.txt").read_text() == "".join(f"{i}\n" for i in range(9))
+
+
+@pytest.mark.slow
+def test_what_ended_the_program_is_what_ended_its_open_block(tmp_path: Path) -> None:
+    code = LEFT_OPEN.replace("SETUP", "left = pages()\nfor i in left:\n    1 // (i - 4)")
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    assert ended.returncode == 1
+    summary = summary_of(open_store(tmp_path), "job")
+    assert summary is not None
+    assert summary.state == "failed"
+    assert error_of(summary).startswith("ZeroDivisionError: integer division or modulo by zero, at item 4")
