@@ -11,7 +11,7 @@ from typing import Any, cast
 import msgspec
 
 from ._errors import StateEncodeError
-from ._runtime.interpreter import PARTS_TELL_KEYS, parts_of_all, warn_user
+from ._runtime.interpreter import PARTS_TELL_KEYS, SIZES_WITH_TEXT_KEYS, has_gil, parts_of_all, warn_user
 from ._text import kind_of, shortened
 
 MAX_DEPTH = 200
@@ -20,6 +20,7 @@ LEAVES: frozenset[type] = frozenset({str, int, float, bool, type(None)})
 SURE: frozenset[type] = LEAVES - {float}
 """Scalar types of which every value is good; a text must be valid Unicode."""
 _CONTAINERS: frozenset[type] = frozenset({dict, list})
+_TEXT: frozenset[type] = frozenset({str})
 _SCALARS = frozenset("biufU")
 """The kinds of numpy that are scalars of JSON: bool, int, unsigned, float, str."""
 _FIRST_AT = ", first at "
@@ -155,74 +156,90 @@ def _unsure_within(containers: list[Any], kinds: set[type]) -> list[Any] | None:
     return unsure
 
 
-_pack = msgspec.msgpack.Encoder().encode
+_packer = msgspec.msgpack.Encoder()
+_pack: Callable[[Any, bytearray], Any] = _packer.encode_into if has_gil() else lambda value, _: _packer.encode(value)
 """Fails on a lone surrogate, and is faster than JSON because it escapes nothing."""
-_INFINITE = math.inf
-
-
+_packed = bytearray()
+"""What was packed last. To allocate one each time would take half as long again."""
 _DEEPEST, _LONGEST = 3, 32
 
 
-def is_good(value: Any, depth: int = _DEEPEST) -> bool:
+def is_good(value: Any) -> bool:
     """Whether JSON surely holds this one *value* exactly. False means: use :func:`check`.
 
     It is for single values, as they are assigned to a collection, which adds a level around them. :func:`is_plain` is
     for many at once.
-
-    Args:
-        depth: How many more levels to check value by value, which is the fastest way for small containers.
     """
     kind = type(value)
-    is_ascii = True
     if kind is dict:
         try:
-            for key, one in value.items():
-                kind = type(one)
-                if kind is str:
-                    if not one.isascii():
-                        is_ascii = False
-                elif kind is not int and kind is not bool and one is not None:
-                    if kind is float:
-                        if not -_INFINITE < one < _INFINITE:
+            if value.__sizeof__() in SIZES_WITH_TEXT_KEYS or _TEXT.issuperset(map(type, value)):
+                # Inlined from _is_small_and_plain: a call would take a quarter longer.
+                for one in value.values():
+                    kind = type(one)
+                    if kind is str or kind is int:
+                        pass
+                    elif kind is float:
+                        if one - one != 0.0:  # NaN, for NaN and the infinities
                             return False
-                    elif not (
-                        (kind is dict or kind is list) and depth and len(one) <= _LONGEST and is_good(one, depth - 1)
+                    elif (
+                        one is not None
+                        and kind is not bool
+                        and ((kind is not dict and kind is not list) or not _is_small_and_plain(one))
                     ):
                         break
-                if type(key) is not str:
-                    return False
-                if not key.isascii():
-                    is_ascii = False
-            else:
-                return is_ascii or _is_unicode(value)
-        except RuntimeError:  # another thread adds to it
+                else:
+                    _pack(value, _packed)
+                    return True
+        except Exception:  # also if another thread adds to it
             pass
     elif kind is str:
         return value.isascii() or _is_unicode(value)
     elif kind is not list:
         return kind in SURE or (kind is float and math.isfinite(value))
-    elif len(value) <= _LONGEST:
-        for one in value:
-            kind = type(one)
-            if kind is str:
-                if not one.isascii():
-                    is_ascii = False
-            elif kind is float:
-                if not -_INFINITE < one < _INFINITE:
-                    return False
-            elif kind not in SURE and not (
-                (kind is dict or kind is list) and depth and len(one) <= _LONGEST and is_good(one, depth - 1)
-            ):
-                break
-        else:
-            return is_ascii or _is_unicode(value)
-    return depth == _DEEPEST and is_plain([value]) and _is_unicode(value)
+    else:
+        try:
+            if _is_small_and_plain(value):
+                _pack(value, _packed)
+                return True
+        except Exception:  # an int of more than 64 bits, or a lone surrogate
+            pass
+    return is_plain([value]) and _is_unicode(value)
+
+
+def _is_small_and_plain(container: Any, depth: int = _DEEPEST - 1) -> bool:
+    """Whether a dict or list is small and surely plain JSON; whether its texts are valid Unicode, :func:`_pack` tells.
+
+    Args:
+        depth: How many levels below it to check.
+    """
+    if len(container) > _LONGEST:
+        return False
+    values = container
+    if type(container) is dict:
+        if container.__sizeof__() not in SIZES_WITH_TEXT_KEYS and not _TEXT.issuperset(map(type, container)):
+            return False
+        values = container.values()
+    for one in values:
+        kind = type(one)
+        if kind is str or kind is int:
+            pass
+        elif kind is float:
+            if one - one != 0.0:
+                return False
+        elif (
+            one is not None
+            and kind is not bool
+            and ((kind is not dict and kind is not list) or not depth or not _is_small_and_plain(one, depth - 1))
+        ):
+            return False
+    return True
 
 
 def _is_unicode(value: Any) -> bool:
     """Whether no text in *value*, which is otherwise good, has a lone surrogate."""
     try:
-        _pack(value)
+        _pack(value, _packed)
     except UnicodeEncodeError:
         return False
     except (OverflowError, msgspec.MsgspecError):  # an int of more than 64 bits

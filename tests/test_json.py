@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
+from datetime import date
+from decimal import Decimal
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,14 @@ from resumable._durable.frozen import FrozenDict, FrozenList
 from resumable._json import Checker, _part, is_good, is_plain, look_closely
 
 MANY = 20_000
+
+
+class Level(IntEnum):
+    LOW = 1
+
+
+class Mode(StrEnum):
+    OLD = "old"
 
 
 def records() -> dict[str, Any]:
@@ -152,6 +164,38 @@ def test_is_good_says_what_a_close_look_does() -> None:
 
 class Text(str):
     __slots__ = ()
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 6, 11, 43, 300])
+def test_a_key_that_is_no_exact_text_is_never_good(count: int) -> None:
+    """However large the dict is, and however it came to be."""
+
+    class Text(str):
+        __slots__ = ()
+
+    keys = [f"key {number}" for number in range(count)]
+    assert is_good(dict.fromkeys(keys))
+    assert is_good({**dict.fromkeys([1, *keys]), "é": 1}) is False
+    for odd in (1, None, 1.5, ("a",), Text("a"), Text("key 0"), "\ud800"):
+        for made in (
+            dict.fromkeys([*keys, odd]),
+            dict.fromkeys([odd, *keys]),
+            {**dict.fromkeys(keys[:3]), odd: 1, **dict.fromkeys(keys[3:])},
+        ):
+            is_fine = {str}.issuperset(map(type, made)) and "\ud800" not in made
+            assert [is_good(made), is_good([made]), is_good({"a": made})] == [is_fine] * 3, (count, odd)
+            assert is_good(made.copy()) is is_fine
+
+
+@pytest.mark.parametrize("value", [Decimal("1.5"), Level.LOW, Mode.OLD, date(2024, 1, 1), b"x", (1,), 1j, math.nan])
+def test_one_field_that_json_does_not_hold_exactly_is_seen(value: Any) -> None:
+    """Whichever field of a record it is."""
+    for count in (1, 3, 8):
+        for at in range(count):
+            record: dict[str, Any] = {f"field {number}": [1, 0.5, "é", None][number % 4] for number in range(count)}
+            assert is_good(record)
+            record[f"field {at}"] = value
+            assert [is_good(record), is_good([record]), is_good({"a": {"b": record}})] == [False] * 3
 
 
 def test_what_is_plain_is_so_at_every_depth_and_place() -> None:

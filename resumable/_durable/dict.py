@@ -20,6 +20,7 @@ from .keyed import KEYED_SLOTS
 from .order import UNORDERED, Removal, added_last, index_of, only_of, removals, with_removed
 
 _set, _get = dict.__setitem__, dict.get
+_add = dict.setdefault  # for a new key, takes half the time of __setitem__
 _as_list: Callable[[Any], list[Any]] = list
 
 
@@ -81,7 +82,7 @@ class DurableDict(TakenAhead, dict[str, V], kind="mapping"):
     def __setitem__(self, key: str, value: V) -> None:
         if type(key) is not str or not key.isascii():
             key = text_key(key, self._path)
-        if not is_good(value):
+        if (kind := type(value)) is not int and (kind is not str or not value.isascii()) and not is_good(value):  # type: ignore[attr-defined]
             value = accepted(value, f"{self._path}{step(key)}", frozenset({id(self)}), nan=self._nan)
         if (now := self._ticks.__length_hint__()) != (seen := self._seen):
             # Inlined from _touch: a call would add a third.
@@ -94,11 +95,17 @@ class DurableDict(TakenAhead, dict[str, V], kind="mapping"):
                 return
             else:
                 self._cross()
-        before, dirty = self._before, self._dirty
-        if key not in before:
-            before[key] = self[key] if key in self else ABSENT  # noqa: SIM401  # get() would be a call
-            if key in dirty:
-                self._was_dirty[key] = dirty[key]
+        dirty = self._dirty
+        if key not in dirty:  # nor in self._before
+            if key not in self:
+                self._before[key] = ABSENT
+                dirty[key] = value
+                _add(self, key, value)
+                return
+            self._before[key] = self[key]
+        elif key not in self._before:
+            self._before[key] = self[key] if key in self else ABSENT  # noqa: SIM401  # get() would be a call
+            self._was_dirty[key] = dirty[key]
         self._dirty[key] = value  # reading the old value may have been a call
         _set(self, key, value)
 
@@ -289,13 +296,6 @@ class DurableDict(TakenAhead, dict[str, V], kind="mapping"):
         many: int,
         are_tracked: bool,
     ) -> Sequence[int]:
-        """The indexes of those *values* that the save must copy. The others are frozen when they are read.
-
-        Args:
-            others: Indexes of values that this mapping does not hold.
-            beside, are_tracked: See :func:`held`.
-            many: How many values will be asked about.
-        """
         before: type[Any] = type(self)
         if before is DurableDict and many >= aliases.MANY and not may_be_read_in_c(self, _LoadedDict, many):
             self.__class__ = _LoadedDict  # pyright: ignore  # from now on each reading freezes

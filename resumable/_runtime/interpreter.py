@@ -420,6 +420,22 @@ False from Python 3.13 on: the values of ``vars(thing)`` are stored in the thing
 """
 
 
+def _sizes_with(*keys: Any) -> set[int]:
+    """The sizes of a dict with these keys and more and more numbers as texts."""
+    growing = dict.fromkeys(keys)
+    return {growing.__sizeof__() for n in range(_LARGEST) if growing.setdefault(str(n)) is None}
+
+
+_LARGEST = 40
+SIZES_WITH_TEXT_KEYS: frozenset[int] = (
+    frozenset(_sizes_with() - _sizes_with(1) - _sizes_with(_Text("a"))) if has_gil() else frozenset()
+)
+"""Sizes that a dict has only if all its keys are exact strings, because then it stores no hashes beside them.
+
+To compare the size takes as long as to look at one key. Empty if dicts do not tell.
+"""
+
+
 class collector_paused:
     """Context manager: no garbage collection while the block creates many objects that all stay."""
 
