@@ -11,7 +11,8 @@ from typing import Any, cast
 import msgspec
 
 from ._errors import StateEncodeError
-from ._runtime.interpreter import PARTS_TELL_KEYS, SIZES_WITH_TEXT_KEYS, has_gil, parts_of_all, warn_user
+from ._runtime.dicts import PARTS_TELL_KEYS, SIZES_WITH_TEXT_KEYS
+from ._runtime.interpreter import has_gil, parts_of_all, warn_user
 from ._text import kind_of, shortened
 
 MAX_DEPTH = 200

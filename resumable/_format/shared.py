@@ -10,7 +10,8 @@ import msgspec
 
 from .._durable import Durable
 from .._json import LEAVES, step
-from .._runtime.interpreter import PARTS_TELL_KEYS, parts_of_all
+from .._runtime.dicts import PARTS_TELL_KEYS
+from .._runtime.interpreter import parts_of_all
 
 _MOST = 10_000
 """How many objects are compared, at most; the first ones."""

@@ -13,7 +13,7 @@ import msgspec
 
 from .._errors import StateEncodeError
 from .._json import LEAVES, decode_spelled, encode_spelled, is_exact
-from .._runtime.interpreter import ALONE, COUNTS_ARE_TRUE, parts_of, reference_counts
+from .._runtime.interpreter import ALONE, COUNTS_ARE_TRUE, parts_of_all, reference_counts
 from . import typed
 from .roundtrip import differences, is_value
 
@@ -146,7 +146,7 @@ def _model_to_json(value: Any) -> bytes:
 def _is_held_inside(value: Any, depth: int = 0) -> bool:
     if depth > _MOST_DEPTH:
         return True
-    inner = [one for one in parts_of(value) if not _is_constant(cast("Hashable", type(one)))]
+    inner = [one for one in parts_of_all(value) if not _is_constant(cast("Hashable", type(one)))]
     if not inner:
         return False
     counts = list(reference_counts(inner))

@@ -389,51 +389,8 @@ _VIEWS: tuple[type, ...] = (
 _METHODS = (BuiltinMethodType, MethodType, MethodWrapperType)
 
 
-def parts_of(value: object) -> list[Any]:
-    """The objects that *value* refers to."""
-    return gc.get_referents(value)
-
-
 parts_of_all: Callable[..., list[Any]] = gc.get_referents
 """The objects that any of its arguments refers to."""
-
-
-class _Text(str):
-    __slots__ = ()
-
-
-class _WithVariables:
-    def __init__(self) -> None:
-        self.a = 1
-
-
-PARTS_TELL_KEYS: bool = (
-    has_gil()
-    and gc.get_referents({"a": 1, "b": None}) == [1, None]
-    and gc.get_referents(vars(_WithVariables())) == [1]
-    and all(len(gc.get_referents({key: 1})) == 2 for key in (1, None, 1.0, True, (), _Text("a")))
-)
-"""Whether a dict refers to its keys only if one of them is, or was, not an exact string, as the garbage collector sees
-it: such keys cannot be part of a cycle. This goes through many small dicts faster than anything else.
-
-False from Python 3.13 on: the values of ``vars(thing)`` are stored in the thing, and the dict does not refer to them.
-"""
-
-
-def _sizes_with(*keys: Any) -> set[int]:
-    """The sizes of a dict with these keys and more and more numbers as texts."""
-    growing = dict.fromkeys(keys)
-    return {growing.__sizeof__() for n in range(_LARGEST) if growing.setdefault(str(n)) is None}
-
-
-_LARGEST = 40
-SIZES_WITH_TEXT_KEYS: frozenset[int] = (
-    frozenset(_sizes_with() - _sizes_with(1) - _sizes_with(_Text("a"))) if has_gil() else frozenset()
-)
-"""Sizes that a dict has only if all its keys are exact strings, because then it stores no hashes beside them.
-
-To compare the size takes as long as to look at one key. Empty if dicts do not tell.
-"""
 
 
 class collector_paused:
