@@ -19,8 +19,7 @@ from .frozen import IMMUTABLE, freeze, freeze_checked, freeze_flat, hide_few
 from .keyed import KEYED_SLOTS
 from .order import UNORDERED, Removal, added_last, index_of, only_of, removals, with_removed
 
-_set, _get = dict.__setitem__, dict.get
-_add = dict.setdefault  # for a new key, takes half the time of __setitem__
+_set, _add, _get = dict.__setitem__, dict.setdefault, dict.get  # setdefault takes half the time, for a new key
 _as_list: Callable[[Any], list[Any]] = list
 
 
@@ -95,17 +94,18 @@ class DurableDict(TakenAhead, dict[str, V], kind="mapping"):
                 return
             else:
                 self._cross()
-        dirty = self._dirty
-        if key not in dirty:  # nor in self._before
-            if key not in self:
-                self._before[key] = ABSENT
-                dirty[key] = value
-                _add(self, key, value)
-                return
-            self._before[key] = self[key]
-        elif key not in self._before:
-            self._before[key] = self[key] if key in self else ABSENT  # noqa: SIM401  # get() would be a call
-            self._was_dirty[key] = dirty[key]
+        before, dirty = self._before, self._dirty
+        if key not in before:
+            if key in self:
+                before[key] = self[key]
+            else:
+                before[key] = ABSENT
+                if key not in dirty:
+                    dirty[key] = value
+                    _add(self, key, value)
+                    return
+            if key in dirty:
+                self._was_dirty[key] = dirty[key]
         self._dirty[key] = value  # reading the old value may have been a call
         _set(self, key, value)
 

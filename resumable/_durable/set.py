@@ -60,12 +60,11 @@ class DurableSet(Keyed, set[V], kind="set"):
                 return
             else:
                 self._cross()
-        dirty = self._dirty
-        if member not in dirty:  # nor in self._before
-            self._before[member] = False
-        elif member not in self._before:
-            self._before[member] = False
-            self._was_dirty[member] = dirty[member]
+        before, dirty = self._before, self._dirty
+        if member not in before:
+            before[member] = False
+            if member in dirty:
+                self._was_dirty[member] = dirty[member]
         dirty[member] = True
         _add(self, member)
 
