@@ -163,6 +163,7 @@ _pack: Callable[[Any, bytearray], Any] = _packer.encode_into if has_gil() else l
 _packed = bytearray()
 """What was packed last. To allocate one each time would take half as long again."""
 _DEEPEST, _LONGEST = 3, 32
+_UNSURE = (b"",)
 
 
 def is_good(value: Any) -> bool:
@@ -172,39 +173,36 @@ def is_good(value: Any) -> bool:
     for many at once.
     """
     kind = type(value)
-    if kind is dict:
-        try:
-            if value.__sizeof__() in SIZES_WITH_TEXT_KEYS or _TEXT.issuperset(map(type, value)):
-                # Inlined from _is_small_and_plain: a call would take a quarter longer.
-                for one in value.values():
-                    kind = type(one)
-                    if kind is str or kind is int:
-                        pass
-                    elif kind is float:
-                        if one - one != 0.0:  # NaN, for NaN and the infinities
-                            return False
-                    elif (
-                        one is not None
-                        and kind is not bool
-                        and ((kind is not dict and kind is not list) or not _is_small_and_plain(one))
-                    ):
-                        break
-                else:
-                    _pack(value, _packed)
-                    return True
-        except Exception:  # also if another thread adds to it
-            pass
-    elif kind is str:
-        return value.isascii() or _is_unicode(value)
-    elif kind is not list:
-        return kind in SURE or (kind is float and math.isfinite(value))
-    else:
-        try:
-            if _is_small_and_plain(value):
-                _pack(value, _packed)
-                return True
-        except Exception:  # an int of more than 64 bits, or a lone surrogate
-            pass
+    try:
+        if kind is dict:
+            if value.__sizeof__() not in SIZES_WITH_TEXT_KEYS and not _TEXT.issuperset(map(type, value)):
+                return False
+            values = value.values()
+        elif kind is str:
+            return value.isascii() or _is_unicode(value)
+        elif kind is not list:
+            return kind in SURE or (kind is float and math.isfinite(value))
+        else:
+            values = value if len(value) <= _LONGEST else _UNSURE
+        # Inlined from _is_small_and_plain: a call would take a quarter longer.
+        for one in values:
+            kind = type(one)
+            if kind is str or kind is int:
+                pass
+            elif kind is float:
+                if one - one != 0.0:  # NaN, for NaN and the infinities
+                    return False
+            elif (
+                one is not None
+                and kind is not bool
+                and ((kind is not dict and kind is not list) or not _is_small_and_plain(one))
+            ):
+                break
+        else:
+            _pack(value, _packed)
+            return True
+    except Exception:  # also if another thread adds to it
+        pass
     return is_plain([value]) and _is_unicode(value)
 
 
