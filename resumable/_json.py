@@ -163,7 +163,7 @@ _pack: Callable[[Any, bytearray], Any] = _packer.encode_into if has_gil() else l
 _packed = bytearray()
 """What was packed last. To allocate one each time would take half as long again."""
 _DEEPEST, _LONGEST = 3, 32
-_UNSURE = (b"",)
+_UNSURE: tuple[Any, ...] = (b"",)
 
 
 def is_good(value: Any) -> bool:
