@@ -328,10 +328,12 @@ class BaseCheckpoint(Holding, Generic[S]):
         boundary = self._operation.parts.cut.boundary
         self._move, self._count = boundary.ticks.__next__, boundary.ticks.__length_hint__
         boundary.wake = self._wake
-        outer = current.CHECKPOINT.get()
-        self._outer = outer if isinstance(outer, BaseCheckpoint) else None  # the recorder of a map's call has no rows
+        around: Any = current.CHECKPOINT.get()
+        if isinstance(around, BaseCheckpoint):  # and not what records the limits in a map's worker
+            self._outer = around
+        outer = self._outer
         yield from self._operation.begin(self)
-        if self._outer is not None and self._outer.boundary.writers:
+        if outer is not None and outer.boundary.writers:
             from .._engine.nested import Nested
 
             Nested(outer.operation_id, outer.boundary, self._operation)
