@@ -216,4 +216,5 @@ class Guard:
 
     def _is_outside(self, arguments: tuple[Any, ...]) -> bool:
         paths = [os.fsdecode(one) for one in arguments[:2] if isinstance(one, bytes | str | os.PathLike)]
-        return any(os.sep in path and not path.startswith(self.directory) for path in paths)
+        harmless = (self.directory, os.devnull)  # the library keeps one descriptor in reserve, open to nowhere
+        return any(os.sep in path and not path.startswith(harmless) for path in paths)
