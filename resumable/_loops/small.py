@@ -59,12 +59,10 @@ class SmallRemaining(Remaining[T]):
 
     Attributes:
         passed: How many items it has done.
-        was_seen: Whether others may know it, so that it cannot become another loop.
     """
 
     is_finished = False
     passed = 0
-    was_seen = False
 
     _granting: SmallOwner[int]
     _feed: Iterator[T] | None = None
@@ -100,17 +98,8 @@ class SmallRemaining(Remaining[T]):
         else:
             self._ledger = what  # pyright: ignore
 
-    def renew(self, items: Any, ends: Ends) -> None:
-        """Become a loop over other *items*, with these *ends*; nobody else has seen this one."""
-        self._items, self.ends = items, ends
-        self._as_made = items[:] if type(items) is list else items
-        self._feed = None
-        self._given = self.passed = 0
-        self.is_finished = self._was_left = False
-
     @cached_property
     def _ledger(self) -> OrderedLedger:  # type: ignore[override]
-        self.was_seen = True
         return sampled(self._owner.operation_id, self._items, self._as_made)
 
     # -- progress

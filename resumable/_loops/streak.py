@@ -55,12 +55,10 @@ The newest, and the mark of the item around. The inputs of those made before it 
 added, and how many these were. How many loops were made since the stretch began, and how many items they did, without
 those of the newest.
 """
-_SPARE = 3
-"""References to a loop that only a streak holds, with those of the function that asks."""
 _NEWEST = 4
-"""References to the newest one, which the stretch holds, too."""
+"""References to the newest loop that only the streak holds, with those of the function that asks."""
 _SHOWN = 6
-"""References to it while it is shown by a view, and has an entry among those that run."""
+"""So many while a view shows it, and an entry among the running loops holds it."""
 
 
 class Streak:
@@ -88,7 +86,7 @@ class Streak:
 
     __slots__ = (
         *("_again", "_around", "_boundary", "_entry", "_is_over", "_level", "_levels", "_lock", "_mine", "_now"),
-        *("_outer", "_past", "_running", "_shown", "_site", "_spare", "_thread", "_view", "_way"),
+        *("_outer", "_past", "_running", "_shown", "_site", "_thread", "_view", "_way"),
         *("at", "code", "name", "newest"),
     )
 
@@ -114,7 +112,6 @@ class Streak:
         self._lock = RLock()
         self._now: _Stretch | None = None
         self._shown: _Stretch | None = None
-        self._spare: SmallRemaining[Any] | None = None
         self.newest: SmallRemaining[Any] | None = None
         self.at, self._is_over = 0, False
 
@@ -136,31 +133,22 @@ class Streak:
         if at is None or (at == mark and (over is None or many >= _MANY)):
             return self._made(owner, items, key)
         if count and key is None and type(items[0]) in PLAIN and type(items[-1]) in PLAIN:
-            ends = count, items[0], items[-1]  # inlined from sources.ends()
-            loop = self._spare
-            if loop is None or references(loop) > _SPARE or loop.was_seen:
-                loop = self._another(owner, items, ends)
-            else:
-                loop.renew(items, ends)
-        elif (what := identified(owner.operation_id, items, key)) is None:
-            return None
+            what: Ends | OrderedLedger | None = (count, items[0], items[-1])  # inlined from sources.ends()
         else:
-            loop = self._another(owner, items, what)
+            what = identified(owner.operation_id, items, key)
+        if what is None:
+            return None
+        loop: SmallRemaining[Any] = SmallRemaining(
+            items, owner, self._view, what, self._thread, self._site, self._running, self._boundary, self
+        )
+        loop.flags = before.flags  # whoever wakes one of a stretch wakes the newest
         if at != mark:
             ended, many = [], 0
         elif over is not None:
             ended.append(over)
             many += 1
         self._now = loop, at, ended, many, made + 1, done + before.passed
-        self._spare, self.newest = before, loop
-        return loop
-
-    def _another(self, owner: Any, items: Any, what: Ends | OrderedLedger) -> SmallRemaining[Any]:
-        loop: SmallRemaining[Any] = SmallRemaining(
-            items, owner, self._view, what, self._thread, self._site, self._running, self._boundary, self
-        )
-        if self.newest is not None:
-            loop.flags = self.newest.flags  # whoever wakes one of a stretch wakes the newest
+        self.newest = loop
         return loop
 
     def _made(self, owner: Any, items: Any, key: Any) -> Loop[Any] | None:
@@ -175,7 +163,9 @@ class Streak:
         if what is None:
             return None
         done = before.done()
-        loop = self._another(owner, items, what)
+        loop: SmallRemaining[Any] = SmallRemaining(
+            items, owner, view, what, self._thread, site, self._running, self._boundary, self
+        )
         past.made += 1
         if view.wrote is not NOTHING and site.count:  # else it shows the last loop of the item before
             site.keep_written(view)
@@ -236,7 +226,7 @@ class Streak:
     def _end_stretch(self) -> None:
         if self._running.behind is not None:
             self._running.behind.stop()
-        self._now = self._shown = self.newest = self._spare = None
+        self._now = self._shown = self.newest = None
 
     def _is_at(self, mark: ItemKey) -> bool:
         """Whether the loop belongs to the item with that *mark*, and others can follow in the next items."""
@@ -260,7 +250,6 @@ class Streak:
             if now is None or shown is None:
                 return
             loop, mark, ended, many, made, done = now
-            loop.was_seen = True
             view, past, is_new = self._view, self._past, ended is not shown[2]
             if entry is not None and loop.has_begun:
                 entry.loop = loop

@@ -2,8 +2,8 @@
 
 Run it: ``python -m tests.bench.bench_loops``, or with names of programs. Each is a whole block: opened, run, closed.
 Run it on a quiet machine: elsewhere the one loop waits for the disk and for its turn, and the ratios look better than
-they are. In CPU time of the whole block, small loops in items take about 4 times as long as the one loop, those that
-are left early 5 times, those by key 8 times.
+they are. In CPU time of the whole block, small loops in items take 4 to 5 times as long as the one loop, those that are
+left early 6 times, those by key 8 times.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary, finalize
 
 import pytest
 
@@ -199,6 +200,21 @@ def test_a_loop_that_the_program_holds_is_not_touched_by_those_that_follow() -> 
             (number % 3 + 1, number % 3 + 1, 0, True) for number in range(12)
         ]
         assert [list(one) for one in held] == [[]] * 12
+
+
+def test_nothing_that_the_program_hangs_on_a_loop_is_found_at_a_later_one() -> None:
+    """A loop once took over the object of an earlier one, with its attributes and the weak references to it."""
+    known: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+    ended: list[int] = []
+    with checkpointed("job", store=MemoryStore()) as cp:
+        for number in range(40):
+            loop: Any = cp.remaining((1, 2, 3))
+            assert loop not in known
+            assert not hasattr(loop, "mine")
+            known[loop] = loop.mine = number
+            finalize(loop, ended.append, number)
+            assert list(loop) == [1, 2, 3]
+    assert len(ended) > 30
 
 
 @pytest.mark.parametrize("opens_at", [0, 4, 9, 15])
