@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .._loops import place
 from .._runtime.interpreter import point_in
-from .headings import is_in_ticks, ticks_in_loop
+from .headings import Ticking, is_in_ticks, ticks_in_loop
 
 if TYPE_CHECKING:
     from .parts import Parts
@@ -37,6 +37,7 @@ class FirstItem:
         self._has_changed = has_changed
         self._last: tuple[place.Frame, int] | None = None
         self._looks, self._has_ended = 0, False
+        self._ticking: Ticking = {}
         self.is_ahead = False
 
     def attend(self) -> None:
@@ -61,7 +62,7 @@ class FirstItem:
         if not self._looks:
             self.is_ahead = ticks_in_loop(frame, outside)
         self._looks += 1
-        if is_in_ticks(frame, outside):
+        if is_in_ticks(frame, outside, self._ticking):
             self._end()
             if self._has_changed():
                 self._boundary.move()

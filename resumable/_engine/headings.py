@@ -30,6 +30,9 @@ Branch = tuple[int, int, frozenset[str]]
 """From where to where code may be passed by, or run again; the names in it if that is a loop."""
 _branches: dict[int, tuple[Callable[[], CodeType | None], list[Branch]]] = {}
 
+Ticking = dict[tuple[object, ...], set[str]]
+"""The names of the functions that tick, by the functions that are active."""
+
 
 class Headings:
     """Leaves out headings that an earlier run has written, until the first tick or loop of this run.
@@ -93,20 +96,29 @@ def ticks_in_loop(frame: FrameType, outside: place.Stack) -> bool:
     return any(not ticking.isdisjoint(names) for one in functions for _, _, names in _branches_of(one))
 
 
-def is_in_ticks(frame: FrameType, outside: place.Stack) -> bool:
-    """Whether a loop around *frame*, in the checkpoint's block, ticks."""
+def is_in_ticks(frame: FrameType, outside: place.Stack, known: Ticking) -> bool:
+    """Whether a loop around *frame*, in the checkpoint's block, ticks. *known* is filled."""
     ticking: set[str] | None = None
     for here in place.frames(frame):
         opened = outside.get(place.address(here))
         code, at = point_in(here)
         for start, stop, names in _branches_of(code) if place.call_at(here) else ():
             if names and start <= at < stop and (opened is None or start > opened):
-                ticking = ticking or _ticking(program.codes_of_block(frame, outside))
+                ticking = ticking or _ticking_around(frame, outside, known)
                 if not ticking.isdisjoint(names):
                     return True
         if opened is not None:
             break
     return False
+
+
+def _ticking_around(frame: FrameType, outside: place.Stack, known: Ticking) -> set[str]:
+    # The search takes half a millisecond, and a program may write a million records before its first tick.
+    active = dict.fromkeys(program.active_codes(frame, outside))
+    key = (len(place.scope_of(frame)), *active)  # an import may bring a function that ticks
+    if key not in known:
+        known[key] = _ticking(program.codes_of_block(frame, outside))
+    return known[key]
 
 
 def _ticking(functions: Mapping[CodeType, place.FunctionCalls]) -> set[str]:

@@ -110,6 +110,15 @@ def codes_of_block(
     return found
 
 
+def active_codes(frame: FrameType, outside: place.Stack) -> Iterator[tuple[CodeType, int | None]]:
+    """Every function active between *frame* and the one that opened the checkpoint; of that one, also where it did."""
+    for here in place.frames(frame):
+        opened = outside.get(place.address(here))
+        yield here.f_code, opened
+        if opened is not None:
+            return
+
+
 def _on_stack(frame: FrameType, outside: place.Stack) -> Iterator[_Step]:
     for here in place.frames(frame):
         opened = outside.get(place.address(here))

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from resumable import Checkpoint, DurableDict, checkpointed, every, resumable
+from tests.support.budget import cost_of
 
 Stop = Callable[[str], None]
 LINKS = {"/": ["/a", "/b"], "/a": ["/c", "/"], "/b": ["/c"], "/c": []}
@@ -234,3 +236,37 @@ def test_without_a_loop_that_ticks_only_the_first_writes_are_looked_at() -> None
         for item in range(2000):
             log.append(item)
         assert log.boundary.look is None
+
+
+def fill(queue: DurableDict[int], first: int) -> None:
+    for number in range(first, first + 20):
+        queue[f"{number}"] = number
+
+
+def test_a_write_of_the_set_up_searches_the_program_once() -> None:
+    with opened() as cp:
+        queue = cp.mapping("queue")
+        writes = partial(fill, queue)
+        first, later = (cost_of(partial(writes, number)).calls for number in (0, 100))
+        assert later < first / 4
+        while queue:
+            queue.popitem()
+            cp.tick()
+
+
+def tick_later(cp: Checkpoint) -> None:
+    cp.tick()
+
+
+def test_a_function_that_ticks_may_be_imported_after_the_first_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(globals(), "tick_later")
+    with opened() as cp:
+        log = cp.log("log")
+        for number in range(3):
+            log.append(number)
+        assert log.boundary.look is not None
+        monkeypatch.undo()
+        for item in range(3):
+            log.append(item)
+            assert log.boundary.look is None
+            tick_later(cp)
