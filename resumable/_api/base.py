@@ -352,6 +352,7 @@ class BaseCheckpoint(Holding, Generic[S]):
         running, number = self._operation.parts.loops.running, signals.wish.interrupts
         running.wake()
         if number is not None:
+            self._operation.acted_on = number
             running.cut_off(signals.error_for(number))
 
     def _wait_for(self, host: str = "", account: str = "", resource: str = "", accounts: Iterable[str] = ()) -> Wait:

@@ -74,7 +74,7 @@ class Operation:
         is_listening: Whether it receives signals.
         is_asked_to_stop: Whether the program has called ``cp.stop()``.
         is_asked_to_pause: Whether another process asks it to pause.
-        acted_on: The signal for which it has stopped.
+        acted_on: The signal for which it, or what runs inside it, has stopped.
         stands: The saves that the store may hold; None if nothing is kept here while the store is away.
         graces: The grace periods of the maps that have begun; None before the first map.
     """

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import signal
 import threading
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
 
 from .._errors import StateEncodeError, StoreError
 from .._runtime import signals
-from .._runtime.interpreter import hush_stopped_tasks, hush_stopped_threads
+from .._runtime.interpreter import hush_stopped_tasks, hush_stopped_threads, is_named_by_user
 from .._runtime.steps import Steps
 from .owning import answers
 from .presence import pause
@@ -17,6 +21,11 @@ from .presence import pause
 if TYPE_CHECKING:
     from .._loops.map.grace import Grace
     from .operation import Operation
+
+_log = logging.getLogger("resumable")
+_STOPS = frozenset(("KeyboardInterrupt", "SystemExit"))
+_SOON_SECONDS = 1.0
+"""A program that catches a stop may tidy up for this long before it is said to go on."""
 
 
 def is_stopping(operation: Operation) -> bool:
@@ -28,6 +37,10 @@ def is_stopping(operation: Operation) -> bool:
 
 def stop_if_asked(operation: Operation) -> Steps[None]:
     """Save and stop if a signal or the program asks for it. In a map, calls in flight go on for a grace period.
+
+    If the program has caught such a stop and goes on, that is said once, and the next signal ends the process, after
+    a save: a bare ``except:`` would catch each further exception, too. Code that names KeyboardInterrupt or SystemExit
+    catches them on purpose, and gets each one.
 
     Raises:
         KeyboardInterrupt, SystemExit: It stops.
@@ -44,12 +57,18 @@ def stop_if_asked(operation: Operation) -> Steps[None]:
     if number is None and not is_main:
         number = operation.acted_on  # the main thread came first
     if number is None:
+        is_late = time.monotonic() - signals.wish.came_at > _SOON_SECONDS
+        if operation.acted_on is not None and is_late and not is_named_by_user(_STOPS):
+            _say_caught(operation.operation_id)
         return
+    was_caught = is_main and operation.is_listening and signals.wish.stops > 0 and not is_request
     operation.acted_on = number
     error = signals.requested_stop() if is_request else signals.error_for(number)
     if (yield from answers(operation.writer.ending)):  # else the exit keeps the work here at once
         with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and warns
             yield from operation.save(f"Interrupted: {signals.name_of(error)}")
+    if was_caught and signals.may_end_process() and not is_named_by_user(_STOPS):
+        yield from _end_process(operation, error, number)
     if operation.ticker.is_async:
         hush_stopped_tasks()
     if is_main:
@@ -59,6 +78,29 @@ def stop_if_asked(operation: Operation) -> Steps[None]:
         operation.stopped_by = error
         hush_stopped_threads()
     raise error
+
+
+@functools.lru_cache(maxsize=256)
+def _say_caught(operation_id: str) -> None:
+    _log.error(
+        "%s: the program was asked to stop, but caught that and goes on: a bare except: around cp.tick() or a loop "
+        "does so. Write except Exception: instead. The next Ctrl-C or SIGTERM saves and ends the process.",
+        operation_id,
+    )
+
+
+def _end_process(operation: Operation, error: BaseException, number: int) -> Steps[None]:
+    _log.error(
+        "%s: %s came again, after the program had caught the stop before; the process ends.",
+        operation.operation_id,
+        "Ctrl-C" if number == signal.SIGINT else signals.name_of(error),
+    )
+    for each in [operation, *cast("Iterable[Operation]", list(signals.open_here))]:
+        if each.is_listening and not each.is_ending:
+            each.is_ending = True
+            yield from each.close(error)
+            each.release()
+    signals.end_process(number)
 
 
 def end_sleep_if_asked(operation: Operation, seconds: float) -> None:

@@ -146,6 +146,12 @@ def warn_user(text: str) -> None:
     warnings.warn_explicit(text, UserWarning, frame.f_code.co_filename, frame.f_lineno, module=name, registry=known)
 
 
+def is_named_by_user(names: frozenset[str]) -> bool:
+    """Whether an active function of the user's mentions one of these names."""
+    here = (frame for frame in frames() if not names.isdisjoint(frame.f_code.co_names))
+    return any(not _is_in_library(frame) for frame in here)
+
+
 def raised_at(error: BaseException) -> str:
     """File and line where *error* was raised; "" if it was not."""
     trace = error.__traceback__

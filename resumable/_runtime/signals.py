@@ -46,6 +46,8 @@ class Wish:
     """The signal that was raised at once, because it came again."""
     interrupts: int | None = None
     """The signal whose exception is raised now; while listeners are called."""
+    stops = 0
+    """How many signals have stopped a block; if one is still open, the program may have caught them."""
     ending = 0
     """How many blocks are ending because of a signal: another signal raises at once."""
 
@@ -109,7 +111,7 @@ def unlisten(wake: Callable[[], None]) -> None:
 
 
 def _clear() -> None:
-    wish.number, wish.came_at, wish.raised = None, -math.inf, None
+    wish.number, wish.came_at, wish.raised, wish.stops = None, -math.inf, None, 0
 
 
 def take() -> int | None:
@@ -164,18 +166,37 @@ def name_of(error: BaseException) -> str:
 
 def interrupting(number: int) -> KeyboardInterrupt | SystemExit:
     """The exception for signal *number*, to be raised inside an item. If it is caught there, the item is not done."""
-    wish.raised = number
-    return stopping(number)
+    wish.raised, was_stopped = number, wish.stops > 0
+    error = stopping(number)
+    if was_stopped:  # the program has caught one before, and may catch this one: the next tick hears of it, too
+        wish.number = number
+    return error
 
 
 def stopping(number: int, but: Callable[[], None] | None = None) -> KeyboardInterrupt | SystemExit:
     """The exception by which all open blocks stop, once one of them (who listens with *but*) has noticed *number*."""
-    wish.number, wish.interrupts = None, number
+    wish.number, wish.interrupts, wish.stops = None, number, wish.stops + 1
     for wake in list(_listeners):
         if wake != but:
             wake()
     wish.interrupts = None
     return error_for(number)
+
+
+def may_end_process() -> bool:
+    """Whether nobody works in this process by hand, as in a notebook, and would lose all variables."""
+    return not (hasattr(sys, "ps1") or sys.flags.interactive or "ipykernel" in sys.modules)
+
+
+def end_process(number: int) -> None:
+    """End this process at once, as signal *number* does to a program without a handler."""
+    for stream in sys.stdout, sys.stderr:
+        with contextlib.suppress(Exception):  # there may be none, or it may be closed
+            stream.flush()
+    signal.signal(number, signal.SIG_DFL)
+    let_pass(number)
+    signal.raise_signal(number)
+    os._exit(128 + number)  # the system ignores it by default
 
 
 def act() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -118,3 +119,95 @@ def test_tasks_that_a_signal_stops_show_no_traceback(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     found = [summary_of(store, f"job-{number}") for number in range(3)]
     assert [summary and summary.state for summary in found] == ["stopped"] * 3
+
+
+CAUGHT = """
+import os, signal, time
+from resumable import checkpointed, every
+
+with checkpointed("job", every(hours=1), store=".") as cp:
+    n = cp.state.get("n", 0)
+    while n < 100_000:
+        n += 1
+        try:
+            cp.state["n"] = n
+            if n in SENT:
+                os.kill(os.getpid(), signal.SIGNAL)
+            time.sleep(0.01)
+            cp.tick()
+        except CAUGHT:
+            print("caught", flush=True)
+print("end")
+"""
+BEGUN_ANEW = """
+import os, signal, time
+from resumable import checkpointed, every
+
+n = 0
+with checkpointed("job", every(hours=1), store=".") as cp:
+    while True:
+        try:
+            for _ in cp.remaining(range(100_000)):
+                n += 1
+                if n in SENT:
+                    os.kill(os.getpid(), signal.SIGNAL)
+                time.sleep(0.01)
+            break
+        except:
+            print("caught", flush=True)
+"""
+AT_ONCE = """
+import os, signal, time
+from resumable import checkpointed, every
+
+n = 0
+with checkpointed("job", every(hours=1), store=".") as cp:
+    while True:
+        n += 1
+        try:
+            if n in SENT:
+                os.kill(os.getpid(), signal.SIGNAL)
+                time.sleep(1.1)
+                os.kill(os.getpid(), signal.SIGNAL)
+            time.sleep(0.01)
+            cp.tick()
+        except:
+            print("caught", flush=True)
+"""
+"""The item is interrupted by the second signal."""
+
+
+def run_caught(code: str, sent: str, name: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    code = code.replace("SENT", sent).replace("SIGNAL", name)
+    return subprocess.run([sys.executable, "-c", code], cwd=directory, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    ("code", "items"), [(CAUGHT, 300), (BEGUN_ANEW, 300), (AT_ONCE, 299)], ids=["ticks", "begun anew", "at once"]
+)
+def test_a_program_that_catches_each_stop_is_told_and_the_next_signal_ends_it(
+    code: str, items: int, name: str, tmp_path: Path
+) -> None:
+    """A bare except around the body of a loop that ticks: each signal was lost, and nothing was said."""
+    ended = run_caught(code.replace("except CAUGHT", "except"), "(5, 300)", name, tmp_path)
+
+    assert ended.returncode == -signal.Signals[name]
+    assert ended.stdout == "caught\n" * (2 if code is AT_ONCE else 1)
+    assert ended.stderr.count("Write except Exception: instead") == 1
+    with checkpointed("job", store=tmp_path) as cp:
+        assert cp.resumed
+        assert cp.processed_items == items
+        cp.keep()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+def test_a_program_that_catches_ctrl_c_on_purpose_gets_each_one(tmp_path: Path) -> None:
+    code = CAUGHT.replace("100_000", "450").replace("CAUGHT", "KeyboardInterrupt")
+    ended = run_caught(code, "(5, 150, 300)", "SIGINT", tmp_path)
+
+    assert (ended.returncode, ended.stdout) == (0, "caught\ncaught\ncaught\nend\n")
+    assert ended.stderr == ""
