@@ -2,8 +2,8 @@
 
 Read ``remaining`` first, or ``remaining_async``: it iterates, and knows at every moment which items are done. ``small``
 does so for few items at low cost, ``anew`` makes them where one was made before, and ``streak`` where one follows
-another. ``consumers`` detects who iterates
-ahead of the work, ``gathering`` who takes all items before the work on any, ``bodies`` what a loop's body would lose.
+another. ``consumers`` detects who iterates ahead of the work, ``gathering`` who takes all items before the work on any,
+``pairs`` who takes several off one iterator, ``bodies`` what a loop's body would lose.
 ``loop`` is the base class; the done items are kept by one of four ledgers: ``by_position``, ``by_key``, ``by_page``,
 ``out_of_order``. ``pages`` fetches pages from a server. ``registry`` holds the loops of a checkpoint, ``levels`` the
 loops inside items of other loops. ``running`` knows which loop runs inside which, ``apart`` holds back the writes of
@@ -34,6 +34,7 @@ __all__ = [
     "map",
     "out_of_order",
     "pages",
+    "pairs",
     "place",
     "program",
     "registry",

@@ -68,16 +68,18 @@ def look_at_pull(operation_id: str) -> CodeType | None:
     if call is not None and call[1] in _AHEAD:
         _say_ahead(operation_id, call[1])
     elif _CHUNK.match(text):
-        _say_chunks(operation_id)
+        say_takes_ahead(operation_id, "list(islice(...))")
     return None
 
 
 @functools.lru_cache(maxsize=256)
-def _say_chunks(operation_id: str) -> None:
+def say_takes_ahead(operation_id: str, what: str) -> None:
+    """Warn once that *what*, in the program's text, takes several items before the work on the first."""
     _log.warning(
-        "%s: list(islice(...)) takes items from the loop ahead of the work, and all but the last count as done; make "
-        "the batches first: cp.remaining(list(batched(items, 3)))",
+        "%s: %s takes items from the loop ahead of the work, and all but the last count as done; make the batches "
+        "first: cp.remaining(list(batched(items, 3)))",
         operation_id,
+        what,
     )
 
 

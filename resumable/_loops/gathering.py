@@ -15,6 +15,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from .._runtime.interpreter import point_in
+from .pairs import look_at_iterator
 
 _log = logging.getLogger("resumable")
 
@@ -51,6 +52,8 @@ def look_at_gathering(operation_id: str, position: int, frame: FrameType, *, giv
             f"{name}() around the loop takes all items before the work on the first one, so they would count as done "
             f"before they are: {_CURE_OF_MAP if gives_results else f'put it inside, cp.remaining({name}(...))'}"
         )
+    if name == "iter":
+        look_at_iterator(operation_id, frame)
     if position and (gatherer := _gatherer(frame)):
         _log.warning(
             "%s: the loop goes on at item %s, so %s collects only what is left. What earlier runs collected counts as "

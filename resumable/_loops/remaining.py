@@ -114,6 +114,8 @@ class Remaining(Loop[T], Iterator[T]):
         consumers.refuse_pools()
         consumers.look_at_call(self._owner.operation_id, self.position)
         look_at_gathering(self._owner.operation_id, self.position, place.frame_at(1))
+        if self._holder is not None and not self.is_left and not self._count_given():
+            consumers.say_takes_ahead(self._owner.operation_id, "a second iterator")
         look_at_body(self._owner, self.position)
         holder = self._passes(self._begun())
         self.keep_by(holder)
