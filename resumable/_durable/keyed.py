@@ -74,6 +74,9 @@ class Keyed(Durable):
         else:
             self._before, self._was_dirty = {}, {}
 
+    def has_written_since(self, now: int) -> bool:
+        return self._last_seen == now and bool(self._before)
+
     def numbers_changed_since(self, now: int) -> list[str]:
         if self._last_seen != now:
             return []

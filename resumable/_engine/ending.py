@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .._durable import Durable
 from .._errors import (
     CheckpointBusyError,
     CheckpointCorruptError,
@@ -255,7 +256,7 @@ def interrupt(operation: Operation, error: BaseException) -> Steps[bool]:
 
 
 def _save_after(operation: Operation, error: BaseException) -> Steps[bool]:
-    told = ""
+    told, may_lose_writes = "", _may_lose_writes(operation)
     try:
         if not (yield from answers(operation.writer.ending)):
             # Whoever stops this process will not wait until an unreachable store comes back.
@@ -272,7 +273,30 @@ def _save_after(operation: Operation, error: BaseException) -> Steps[bool]:
         return False
     if not operation.reporter.says_stop(error):
         _say_saved(operation, error, items)
+    if may_lose_writes:
+        _say_left_out(operation.operation_id, error)
     return True
+
+
+def _say_left_out(operation_id: str, error: BaseException) -> None:
+    text = (
+        "what was written since the last cp.tick() is left out, because its item is done again. If cp.state counts "
+        "that item as done already, it is lost: change cp.state as the last step before cp.tick()."
+    )
+    if isinstance(error, SystemExit):  # it prints no notes
+        _log.warning("%s: %s", operation_id, text)
+    else:
+        error.add_note(f"resumable: {text}")
+
+
+def _may_lose_writes(operation: Operation) -> bool:
+    """Whether writes are left out of the save between two ticks, while the state is saved as it is now."""
+    parts, boundary = operation.parts, operation.parts.cut.boundary
+    has_state = parts.typed is not None or any(not isinstance(one, Durable) for one in parts.state.values())
+    has_begun = operation.ticker.ticked or parts.cut.is_within_first
+    if not has_state or not has_begun or any(view.has_begun for view in parts.loops.views.values()):
+        return False
+    return any(writer.has_written_since(boundary.now()) for writer in list(boundary.writers))
 
 
 def _say_failure(operation: Operation, error: BaseException, failure: Exception) -> None:

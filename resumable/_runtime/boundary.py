@@ -323,6 +323,10 @@ class Noting:
         """The range written since the count was *now*; None if nothing was."""
         return None
 
+    def has_written_since(self, now: int) -> bool:
+        """Whether anything was written since the count was *now*."""
+        return self.written_since(now) is not None
+
     def numbers_changed_since(self, now: int) -> Sequence[str]:
         """The paths of numbers that have changed since the count was *now*."""
         return ()

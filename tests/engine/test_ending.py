@@ -200,3 +200,38 @@ def test_an_error_that_ends_the_program_shows_the_users_frames_and_says_each_thi
     assert done.stderr.count("Traceback") == 1
     assert done.stderr.count("  File ") == 1
     assert done.stderr.count(says) == 1, done.stderr
+
+
+LEFT_OUT = "what was written since the last cp.tick() is left out, because its item is done again."
+
+
+def ticking(error: BaseException, *, writes: bool = True, counts: bool = True, at: int = 2) -> list[str]:
+    """The notes of *error* in the item *at*, in a loop that ticks."""
+    with contextlib.suppress(type(error)), checkpointed("job", every(items=1), store=MemoryStore()) as cp:
+        log = cp.log("log")
+        for number in range(4):
+            if counts:
+                cp.state["next"] = number + 1
+            if number != at or writes:
+                log.append(number)
+            if number == at:
+                raise error
+            cp.tick()
+    return getattr(error, "__notes__", [])
+
+
+@pytest.mark.parametrize("at", [0, 2], ids=["first item", "later"])
+def test_rows_between_two_ticks_that_the_state_may_count_already_are_told_of(at: int) -> None:
+    """The row of that item was missing in the end, and nothing was said."""
+    (told,) = [note for note in ticking(ZeroDivisionError(), at=at) if LEFT_OUT in note]
+    assert "change cp.state as the last step before cp.tick()" in told
+
+
+def test_an_exit_between_two_ticks_tells_it_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    ticking(SystemExit(3))
+    assert [message for message in caplog.messages if LEFT_OUT in message]
+
+
+def test_between_two_ticks_nothing_is_told_if_no_row_can_be_lost() -> None:
+    for notes in (ticking(ZeroDivisionError(), writes=False), ticking(ZeroDivisionError(), counts=False)):
+        assert not any(LEFT_OUT in note for note in notes)
