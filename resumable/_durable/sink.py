@@ -113,15 +113,28 @@ class Sink(Noting, Generic[Row]):
         if type(row) is not self._type or not row.isascii():
             row = self._as_row(row)  # raises here, not at the save
         size, rows = len(row), self._rows
+        if len(rows) >= self._most_rows or size > _LARGE:
+            return self._write_apart(row, size)
         try:
             self._counts.append(self._ticks.__length_hint__())
-            if (len(rows) >= self._most_rows or size > _LARGE) and self._stand_by(row, size):
+            if not self._most_rows and self._stand_by(row, size):  # a save or a map has begun meanwhile
                 return size
             # No call from here on, except the one that adds the row.
             rows.append(row)
         except BaseException:
             del self._counts[len(rows) :]  # drop the counts of rows that were not added
             raise
+        return size
+
+    def _write_apart(self, row: Any, size: int) -> int:
+        """Add *row* unless it is held back, or is there. Others write meanwhile: only an added row has a count."""
+        if not self._is_put_aside(row, size):
+            try:
+                self._cross()
+                self._rows.append(row)  # no call before it
+            except BaseException:
+                del self._counts[len(self._rows) :]
+                raise
         return size
 
     def _as_row(self, row: object) -> Any:
@@ -133,8 +146,15 @@ class Sink(Noting, Generic[Row]):
         raise TypeError(f"this sink takes {'str' if self.mode == 't' else 'bytes'}, not {type(row).__name__}")
 
     def _stand_by(self, row: Any, size: int) -> bool:
-        """Make room for a row of that *size*, and wait for a save under way. Returns whether to skip the row."""
+        """Take the row's count back, and wait for a save under way. Returns whether to skip the row."""
         self._counts.pop()
+        if self._is_put_aside(row, size):
+            return True
+        self._cross()
+        return False
+
+    def _is_put_aside(self, row: Any, size: int) -> bool:
+        """Whether *row* is held back, or is there already; if not, make room for it."""
         self._check_usable()
         if (held_back := self._boundary.held_back()) is not None:
             held_back.append((self.write, row))
@@ -146,7 +166,6 @@ class Sink(Noting, Generic[Row]):
                 self._drain()
                 if len(self._waiting) + size > _BUFFER:
                     self._flush()
-        self._cross()
         return False
 
     def _cross(self) -> None:

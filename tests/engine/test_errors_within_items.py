@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 import tenacity
 
 from resumable import Checkpoint, checkpointed, every
+from resumable._durable import sink as sink_module
 from tests.support.loops import both_ways, stepping
 
 __all__ = ["stepping"]
@@ -349,6 +351,39 @@ def test_rows_that_workers_write_are_there_once(error: type[BaseException], on_e
     run(None, retry_failed=True)
 
     assert rows() == list(range(40))
+
+
+def test_a_worker_that_is_inside_a_write_does_not_change_whose_a_row_of_the_body_is() -> None:
+    """The worker's call took back the count that belonged to the body's row: in the end that row was there twice."""
+    is_inside, may_go_on = threading.Event(), threading.Event()
+
+    def trace(frame: FrameType, event: str, _arg: object) -> None:
+        if frame.f_code.co_filename == sink_module.__file__ and frame.f_code.co_name != "write":
+            is_inside.set()
+            assert may_go_on.wait(60)
+            sys.settrace(None)
+
+    def work(item: int) -> int:
+        if item:
+            sys.settrace(trace)
+            rows.write(f"{item}\n")
+        else:
+            assert is_inside.wait(60)
+        return item
+
+    for fails in (True, False):
+        if not fails:
+            is_inside.set()
+        with contextlib.suppress(KeyError), opened() as cp, ThreadPoolExecutor(2) as pool:
+            rows = cp.sink("rows.txt")
+            for item, _ in cp.map(work, range(2), executor=pool):
+                if not item:
+                    rows.write("0\n")
+                may_go_on.set()
+                if fails:
+                    raise KeyError
+
+    assert sorted(map(int, Path("rows.txt").read_text().split())) == [0, 1]
 
 
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
