@@ -89,14 +89,14 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
     async def _check_in(self, *, waits: bool = True) -> int:
         """Save, stop, or wait for a quota, if that is due. Returns how many items may pass until the next call."""
         async with self._turn:
-            self._was_woken = False
+            self._was_woken = self._has_stopped = False
             self._limit, self._granted = ALWAYS, inf
             if self._is_total_old:
                 self._note_total()
             try:
                 items = await run_async(self._operation.check_in(waits=waits))
             except STOPS as error:
-                self._operation.parts.loops.running.cut_off(error, by_loop=True)
+                self._cut_off(error)
                 raise
             self._limit, self._granted = self.ticked + items, self._count() - items
             if self._was_woken:
@@ -433,8 +433,12 @@ class InnerAsyncCheckpoint(Inner[S], AsyncCheckpoint[S]):
                     await run_async(self._operation.close(error))
                 finally:
                     self._turn.release()
+        except STOPS as failure:
+            error, self._has_stopped = failure, True
+            raise
         finally:
             self._operation.release()
+            self._tell_outer(error)
         if cancellations:
             raise cancellations[0]
         if error is not None and is_stop:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
+from .._errors import STOPS
 from .._runtime import current, signals
 from .._runtime.steps import Steps
 from .holding import Holding
@@ -74,7 +75,7 @@ class BaseCheckpoint(Holding, Generic[S]):
         # Loops may hand out items until the boundary's count, which decreases, reaches this value; then a check-in is
         # due.
         self._granted = inf
-        self._is_total_old = self._is_shown = self._has_inner_sink = False
+        self._is_total_old = self._is_shown = self._has_inner_sink = self._has_stopped = False
         self._total: int | None = None
         self._outer: Any = None
         self._operation: Operation = None  # type: ignore[assignment]  # until it is opened
@@ -332,8 +333,16 @@ class BaseCheckpoint(Holding, Generic[S]):
         if isinstance(around, BaseCheckpoint):  # and not what records the limits in a map's worker
             self._outer = around
         outer = self._outer
-        yield from self._operation.begin(self)
-        if outer is not None and outer.boundary.writers:
+        try:
+            yield from self._operation.begin(self)
+        except STOPS as error:
+            self._has_stopped = True
+            self._tell_outer(error)
+            raise
+        if outer is None:
+            return
+        outer.note_inner_begun(self.operation_id)
+        if outer.boundary.writers:
             from .._engine.nested import Nested
 
             Nested(outer.operation_id, outer.boundary, self._operation)
@@ -341,6 +350,16 @@ class BaseCheckpoint(Holding, Generic[S]):
     def _note_sink(self, sink: Sink[Any], existing: Existing) -> None:
         if self._outer is not None and existing == "append":
             self._outer.note_inner_sink(self.operation_id, sink.path)
+
+    def _cut_off(self, error: BaseException) -> None:
+        """*error* stops a loop or a tick."""
+        self._has_stopped = True
+        self._operation.parts.loops.running.cut_off(error, by_loop=True)
+
+    def _tell_outer(self, error: BaseException | None) -> None:
+        """The block was left. If it was stopped by *error*, the item of the block around it is not done."""
+        if self._outer is not None and self._has_stopped and isinstance(error, STOPS):
+            self._outer.note_inner_stop(self.operation_id, error)
 
     def _wake(self) -> None:
         """Check in before the next item. Safe from any thread, and in signal handlers."""

@@ -81,14 +81,14 @@ class Checkpoint(Files, BaseCheckpoint[S]):
         if self._is_interrupted():
             return 1
         with self._lock:
-            self._was_woken = False
+            self._was_woken = self._has_stopped = False
             self._limit, self._granted = ALWAYS, inf
             if self._is_total_old:
                 self._note_total()
             try:
                 items = run(self._operation.check_in(waits=waits))
             except STOPS as error:
-                self._operation.parts.loops.running.cut_off(error, by_loop=True)
+                self._cut_off(error)
                 raise
             self._limit, self._granted = self.ticked + items, self._count() - items
             if self._was_woken:
@@ -469,11 +469,14 @@ class InnerCheckpoint(Inner[S], Checkpoint[S]):
                 self._operation.is_ending = True
                 with self._turn_to_save():  # a thread may be inside a tick
                     run(self._operation.close(error))
-        except KeyboardInterrupt:
-            show_users_frames_only()
+        except STOPS as failure:
+            error, self._has_stopped = failure, True
+            if isinstance(failure, KeyboardInterrupt):
+                show_users_frames_only()
             raise
         finally:
             self._operation.release()
+            self._tell_outer(error)
 
 
 if not has_gil():

@@ -68,6 +68,15 @@ class Inner(BaseCheckpoint[S]):
         if self._operation.graces is not None:
             self._operation.graces.close(grace)
 
+    def note_inner_stop(self, inner_id: str, error: BaseException) -> None:
+        """For blocks inside of this one: *error* has stopped one, so the item around it is not done."""
+        self._has_stopped = True  # the loop around raises it again, and it may leave this block, too
+        self._operation.parts.loops.running.cut_off(error, place=f"block {inner_id}")
+
+    def note_inner_begun(self, inner_id: str) -> None:
+        """For blocks inside of this one: one begins, perhaps the one that was stopped, tried again."""
+        self._operation.parts.loops.running.mend_at(f"block {inner_id}")
+
     def note_inner_sink(self, inner_id: str, path: Path) -> None:
         """For blocks inside of this one: they write rows to *path*."""
         if not self._has_inner_sink and (self.ticked or self._operation.parts.loops.running.at_item()):

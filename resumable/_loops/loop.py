@@ -325,8 +325,12 @@ class Loop(ABC, Generic[T]):
             raise self.cut_by.with_traceback(None)
 
     def end(self) -> None:
-        """All items are done or given up, or the limit for this run is reached."""
+        """All items are done or given up, or the limit for this run is reached.
+
+        Raises what :meth:`cut_off` was called with, if the last item is not done for that.
+        """
         if self.is_held:
+            self._refuse_held()
             return
         if self.apart is not None:
             self.apart.end()

@@ -70,7 +70,7 @@ class Cut(msgspec.Struct, frozen=True):
     """The loops around one that was stopped by an error, which the program may have caught.
 
     Attributes:
-        place: The place of that loop, or of the innermost one around if no loop was stopped.
+        place: The place of that loop, or of the innermost one around if no loop was stopped; or a block.
     """
 
     error: BaseException
@@ -330,11 +330,12 @@ class RunningLoops:
 
     # -- loops that were stopped: a caught error must not make the items around count as done
 
-    def cut_off(self, error: BaseException, *, by_loop: bool = False) -> None:
+    def cut_off(self, error: BaseException, *, by_loop: bool = False, place: str | None = None) -> None:
         """*error* stops what runs here. The items around it are not done, also if the program catches *error*.
 
         Args:
             by_loop: Only if a loop is stopped. A tick that raises has counted: nothing is lost if that is caught.
+            place: What is stopped, if it is none of these loops.
         """
         here = running_here()
         around = [loop for loop in self.at_item() if loop.is_at_item() and not loop.is_held]
@@ -348,7 +349,7 @@ class RunningLoops:
             loop.cut_off(again)
         if self.behind is not None:
             self.behind.stop()
-        self._cuts[here] = Cut(again, around, (inner or views[0]).identity.place)
+        self._cuts[here] = Cut(again, around, place or (inner or views[0]).identity.place)
 
     def _mend(self, view: LoopView) -> None:
         """A loop begins: perhaps the one that was stopped, tried again. Another one does not begin after a signal."""
@@ -358,6 +359,12 @@ class RunningLoops:
         if cut.place != view.identity.place and not isinstance(cut.error, Exception):
             raise cut.error.with_traceback(None)
         self._mend_here()
+
+    def mend_at(self, place: str) -> None:
+        """What was stopped at *place* is tried again, unless a signal has stopped it."""
+        cut = self._cuts.get(running_here())
+        if cut is not None and cut.place == place and isinstance(cut.error, Exception):
+            self._mend_here()
 
     def _mend_here(self) -> None:
         for loop in self._cuts.pop(running_here()).around:

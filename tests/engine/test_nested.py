@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from resumable import checkpointed, every
+from resumable import RateLimitExhausted, StoreError, checkpointed, every
+from resumable.testing import FaultyStore, MemoryStore
 
 
 @pytest.fixture(autouse=True)
@@ -156,3 +159,136 @@ def test_a_block_may_be_opened_in_another_process_of_a_map() -> None:
     with opened("outer") as cp:
         done = cp.map(in_a_worker, range(4), executor=lambda: ProcessPoolExecutor(2))
         assert sorted(result for _, result in done) == [0, 0, 1, 3]
+
+
+# -- a stop of an inner block that the program catches in the item around it
+
+
+def exhausting(name: str, is_used_up: bool) -> Any:
+    """A checkpoint that raises once its quota is used up, while that is so."""
+
+    def exhausted(limit: Any) -> None:
+        if is_used_up:
+            raise RateLimitExhausted(limit.reset_at, "core")
+
+    return checkpointed(name, every(items=1), on_exhausted=exhausted)
+
+
+def use_up(inner: Any) -> None:
+    inner.observe(remaining=0, limit=10, reset_at=time.time() + 0.2, resource="core")
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_a_quota_that_ends_an_inner_block_and_is_caught_does_not_make_the_item_around_it_count(levels: int) -> None:
+    """The outer item counted as done though the inner block had items left: they were never done, and nothing said."""
+    done: list[tuple[int, int]] = []
+
+    def inner_block(item: int, is_used_up: bool) -> None:
+        with exhausting(f"inner {item}", is_used_up) as inner:
+            for part in inner.remaining(range(3)):
+                done.append((item, part))
+                if is_used_up and (item, part) == (1, 1):
+                    use_up(inner)
+
+    def run(is_used_up: bool) -> None:
+        with opened("outer") as outer:
+            for item in outer.remaining(range(3)):
+                with contextlib.suppress(Exception):
+                    if levels == 1:
+                        inner_block(item, is_used_up)
+                        continue
+                    with opened(f"middle {item}") as middle:
+                        for _ in middle.remaining(range(1)):
+                            with contextlib.suppress(Exception):
+                                inner_block(item, is_used_up)
+
+    with pytest.raises(RateLimitExhausted):
+        run(is_used_up=True)
+    run(is_used_up=False)
+
+    assert done == [(item, part) for item in range(3) for part in range(3)]
+
+
+def test_an_inner_block_that_is_tried_again_in_its_item_makes_the_item_whole() -> None:
+    done: list[tuple[int, int]] = []
+
+    def inner_block(item: int, is_used_up: bool) -> None:
+        with exhausting(f"inner {item}", is_used_up) as inner:
+            for part in inner.remaining(range(3)):
+                done.append((item, part))
+                if is_used_up and item == part == 1:
+                    use_up(inner)
+
+    with opened("outer") as outer:
+        for item in outer.remaining(range(3)):
+            try:
+                inner_block(item, is_used_up=True)
+            except RateLimitExhausted:
+                inner_block(item, is_used_up=False)
+
+    assert done == [(item, part) for item in range(3) for part in range(3)]
+
+
+def test_a_stop_that_is_caught_inside_the_inner_block_does_not_stop_the_item_around_it() -> None:
+    done: list[int] = []
+    with opened("outer") as outer:
+        for item in outer.remaining(range(3)):
+            with exhausting("inner", is_used_up=True) as inner:
+                use_up(inner)
+                inner.state["item"] = item
+                with contextlib.suppress(RateLimitExhausted):
+                    inner.tick()
+            done.append(item)
+
+    assert done == [0, 1, 2]
+
+
+def test_an_error_of_the_programs_own_that_is_caught_lets_the_item_around_it_count() -> None:
+    done: list[int] = []
+    with opened("outer") as outer:
+        for item in outer.remaining(range(3)):
+            with contextlib.suppress(KeyError), opened(f"inner {item}") as inner:
+                for _ in inner.remaining(range(3)):
+                    raise KeyError
+            done.append(item)
+
+    assert done == [0, 1, 2]
+
+
+async def test_a_stop_of_an_async_inner_block_that_is_caught_does_not_make_the_item_around_it_count() -> None:
+    done: list[tuple[int, int]] = []
+
+    async def run(stop_at: int) -> None:
+        async with opened("outer") as outer:
+            async for item in outer.remaining(range(3)):
+                with contextlib.suppress(SystemExit):
+                    async with opened(f"inner {item}") as inner:
+                        async for part in inner.remaining(range(3)):
+                            done.append((item, part))
+                            if len(done) == stop_at:
+                                inner.stop()
+
+    with pytest.raises(SystemExit):
+        await run(5)
+    await run(0)
+
+    assert done == [(item, part) for item in range(3) for part in range(3)]
+
+
+def test_an_inner_block_that_could_not_be_saved_at_its_end_does_not_make_the_item_around_it_count() -> None:
+    store, done = FaultyStore(MemoryStore()), list[int]()
+
+    def run(fails: bool) -> None:
+        with opened("outer") as outer:
+            for item in outer.remaining(range(3)):
+                with contextlib.suppress(StoreError), checkpointed("inner", store=store, auto_cleanup=False) as inner:
+                    inner.state["item"] = item
+                    done.append(item)
+                    store.fails = StoreError("down") if fails and item == 1 else None
+
+    with pytest.raises(StoreError):
+        run(fails=True)
+    store.fails = None
+    run(fails=False)
+
+    assert done == [0, 1, 1, 2]
