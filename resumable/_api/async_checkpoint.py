@@ -81,7 +81,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         Raises:
             asyncio.CancelledError: The task was cancelled meanwhile. The save was completed first.
         """
-        self._move()
+        next(self._ticks)
         self.ticked = ticked = self.ticked + items
         if ticked >= self._limit:
             await self._check_in()

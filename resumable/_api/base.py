@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
@@ -49,10 +50,6 @@ def _is_inner(checkpoint: object, name: str) -> bool:
     return (getattr(getattr(type(checkpoint), name, None), "__doc__", None) or "").startswith("For ")
 
 
-def _not_opened() -> None:
-    """Stands for the engine's callback before the operation is open."""
-
-
 class BaseCheckpoint(Holding, Generic[S]):
     """The common base of both checkpoints: counts items, and calls the engine when the next check-in is due.
 
@@ -68,7 +65,7 @@ class BaseCheckpoint(Holding, Generic[S]):
         self._options = options
         self.ticked: int = 0
         self._has_observed = False
-        self._move: Callable[[], object] = _not_opened
+        self._ticks: Iterator[object] = repeat(None)  # next() of it takes a fifth of the time of its __next__()
         self._count: Callable[[], int] = lambda: 0
         self._limit: float = ALWAYS
         self._was_woken = False
@@ -327,7 +324,7 @@ class BaseCheckpoint(Holding, Generic[S]):
 
         self._operation = yield from open_operation(self._options, wake=self._wake, ticker=self._inner)
         boundary = self._operation.parts.cut.boundary
-        self._move, self._count = boundary.ticks.__next__, boundary.ticks.__length_hint__
+        self._ticks, self._count = boundary.ticks, boundary.ticks.__length_hint__
         boundary.wake = self._wake
         around: Any = current.CHECKPOINT.get()
         if isinstance(around, BaseCheckpoint):  # and not what records the limits in a map's worker

@@ -65,7 +65,7 @@ class Checkpoint(Files, BaseCheckpoint[S]):
                 tries again.
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came; everything ticked is saved.
         """
-        self._move()
+        next(self._ticks)
         self.ticked = ticked = self.ticked + items
         if ticked >= self._limit:
             self._check_in()
@@ -183,10 +183,14 @@ class Checkpoint(Files, BaseCheckpoint[S]):
             if small is not None:
                 self._is_total_old = True
                 return small  # type: ignore[return-value]
-        items, failures = self._to_do(items), self._failures(retry_failed)
+        options: Any = {"key": key, "fingerprint": fingerprint, "limit": limit}
+        return self._remaining(items, name, options | self._failures(retry_failed))
+
+    # Not a part of the above, whose variables would be cells for the lambda.
+    def _remaining(self, items: Iterable[T], name: str | None, options: Any) -> Remaining[T]:
         from .._loops.remaining import remaining
 
-        options: Any = {"key": key, "fingerprint": fingerprint, "limit": limit} | failures
+        items = self._to_do(items)
         return self._begin(name, lambda name, saved: remaining(items, self._inner, name=name, saved=saved, **options))
 
     @explained
@@ -483,7 +487,7 @@ if not has_gil():
 
     def _tick(self: Checkpoint[Any], items: int = 1) -> None:
         with count_lock:
-            self._move()
+            next(self._ticks)
             self.ticked = ticked = self.ticked + items
         if ticked >= self._limit:
             self._check_in()

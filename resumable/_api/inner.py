@@ -135,7 +135,8 @@ class Inner(BaseCheckpoint[S]):
 
     def may_pass(self, items: int) -> bool:
         """For small loops: whether this many items may pass before the next check-in."""
-        return self._count() - items > self._granted and processes.pid == self._operation.owner_pid
+        count = self._count
+        return count() - items > self._granted and processes.pid == self._operation.owner_pid
 
     def halt(self, loop: Loop[Any]) -> None:
         """For loops: *loop* has reached its limit."""

@@ -123,6 +123,7 @@ class Control:
         for view in list(parts.loops.shown().values()):
             if view.loop is not None:
                 view.loop.tries_again = parts.failed
+                view.loop.wake()
         self._operation.wake()
 
 

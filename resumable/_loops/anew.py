@@ -15,8 +15,8 @@ from .levels import Levels
 from .loop import Loop, mapped_item
 from .running import Around, RunningLoops
 from .sites import KEPT, Level, Site, has_ended
-from .small import MOST, AsyncSmallRemaining, SmallRemaining
-from .spots import Spots, Way, point
+from .small import MOST, AsyncSmallRemaining, Common, SmallRemaining
+from .spots import Spots, Way, offset_of, point
 from .streak import Past, Streak, identified, is_kept_whole
 from .view import LoopView
 
@@ -43,6 +43,7 @@ class SmallLoops:
         self._spots = Spots(outside)
         self._is_quick = has_gil()  # without a GIL, counts could be read half-updated
         self._streaks: dict[int, Streak] = {}
+        self._newest: Streak | None = None
         self.past = Past()
 
     def note(self, frame: FrameType, around: Around | None, site: Site) -> None:
@@ -56,14 +57,22 @@ class SmallLoops:
         if self._running.behind is not None:
             self._running.behind.stop()
         if self._streaks:
-            self._streaks = {}
+            self._streaks, self._newest = {}, None
 
     def again(self, owner: Any, items: Any, key: Any, name: str | None, *, is_async: bool = False) -> Loop[Any] | None:
         """A small loop that begins where an ended one was made before; None if it must be made otherwise."""
         frame = place.frame_at(_DEPTH)
-        streak = self._streaks.get(point(frame))
-        if streak is not None and streak.code is frame.f_code and streak.name == name:
-            loop = streak.next(owner, items, key, frame)
+        streak, code = self._newest, frame.f_code
+        if streak is None or streak.code is not code or streak.offset != offset_of(frame):
+            streak = self._streaks.get(point(frame))
+        if (
+            streak is not None
+            and streak.code is code
+            and (streak.end == id(frame) or streak.leads_from(frame))
+            and (name is streak.name or name == streak.name)
+        ):
+            self._newest = streak
+            loop = streak.next(items, key)
             if loop is not None:
                 return loop
         boundary = self._running.again.boundary
@@ -105,12 +114,16 @@ class SmallLoops:
         what = identified(owner.operation_id, items, key)
         if what is None:
             return None
-        kind: Any = AsyncSmallRemaining if is_async else SmallRemaining
-        loop: Loop[Any] = kind(items, owner, view, what, get_ident(), site, running, boundary)
+        common = Common(owner, view, site, running, boundary)
+        loop: Loop[Any] = (
+            AsyncSmallRemaining(items, owner, view, what, running, boundary)
+            if is_async
+            else SmallRemaining(items, common, what, [True])
+        )
         self._show(level, site, view, loop, before)
         site.context = running.main_context
         if not is_async:
-            self._begin_streak(frame, name, way, level, site, boundary)
+            self._begin_streak(frame, name, way, level, common)
         return loop
 
     def _show(self, level: Level, site: Site, view: LoopView, loop: Loop[Any], before: Loop[Any]) -> None:
@@ -126,10 +139,8 @@ class SmallLoops:
         past.done += done  # afterwards, so that a save in another thread counts nothing twice
         level.made += not site.is_named
 
-    def _begin_streak(
-        self, frame: FrameType, name: str | None, way: Way | None, level: Level, site: Site, boundary: Boundary
-    ) -> None:
-        mine = self._running.mine
+    def _begin_streak(self, frame: FrameType, name: str | None, way: Way | None, level: Level, common: Common) -> None:
+        mine, site = self._running.mine, common.site
         around = mine[-1] if mine else None
         if self._failed or site.runs[site.count] in self._levels.within:
             return
@@ -139,17 +150,15 @@ class SmallLoops:
         if way is None or (way.outer and self._spots.is_opener(frame)):
             return  # the frame may be the one that has opened the checkpoint, or call itself
         if len(self._streaks) >= _MANY:
-            self._streaks = {}
+            self._streaks, self._newest = {}, None
         self._streaks[point(frame)] = Streak(
             name,
             way,
             around,
             level,
-            site,
+            Common(common.owner, site.runs[site.count], site, common.running, common.boundary),
             levels=self._levels,
-            running=self._running,
             past=self.past,
-            boundary=boundary,
         )
 
     def _view_for(self, site: Site) -> LoopView | None:

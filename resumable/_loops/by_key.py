@@ -90,6 +90,10 @@ class KeyLedger(Ledger):
                 append(key)
                 yield item
 
+    def has_met(self, at: int) -> bool:
+        """Whether the item with this number, of the items in order, has come."""
+        return at < len(self._order)
+
     def hand_out(self, item: Any) -> ItemKey | None:
         """The key of an *item* to work on; None if the item is done, or handed out already."""
         key = self._key(item)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Generator, Iterator, Sequence
 from functools import cached_property
+from operator import attrgetter
 from threading import get_ident
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MOST = 64
 """A loop over more items is not small: passing them in C pays."""
+_frame_at = place.frame_at
+_new = object.__new__
+_ASK: tuple[bool, ...] = ()
+"""The flags of a loop that asks before each item."""
 
 
 class SmallOwner(LoopOwner[Items_co], Protocol[Items_co]):
@@ -43,13 +48,62 @@ class Telling(Protocol):
     Attributes:
         newest: The last loop, if nobody need be told of it.
         at: The address of the frame that iterated over the loop before.
+        sure: The same, if no other frame can be at that address; else 0.
     """
 
     newest: SmallRemaining[Any] | None
     at: int
+    sure: int
 
+    def is_sure_of(self, frame: FrameType, /) -> None: ...
     def begins(self, loop: SmallRemaining[Any], frame: FrameType, /) -> None: ...
     def ended(self, loop: SmallRemaining[Any], /) -> None: ...
+
+
+class Common:
+    """What small loops have in common that are made at one place.
+
+    Attributes:
+        owner: Their checkpoint.
+        view: Shows the newest.
+        site: The place.
+        boundary: Counts their items.
+        ticks: Of the boundary: ``next()`` of it for each item, and at the end.
+        may_pass: See :class:`SmallOwner`.
+        running: The loops that run.
+        streak: Makes them, and tells that they begin and end; None if they are told of one by one.
+        thread: The thread they run in.
+        name: The name of the view.
+    """
+
+    __slots__ = ("boundary", "may_pass", "name", "owner", "running", "site", "streak", "thread", "ticks", "view")
+
+    def __init__(
+        self,
+        owner: SmallOwner[int],
+        view: LoopView,
+        site: Site,
+        running: RunningLoops,
+        boundary: Boundary,
+        streak: Telling | None = None,
+    ) -> None:
+        self.owner, self.view, self.site, self.running, self.boundary = owner, view, site, running, boundary
+        self.ticks, self.may_pass = boundary.ticks, owner.may_pass
+        self.streak, self.thread, self.name = streak, get_ident(), view.name
+
+
+class _Shared:
+    """An attribute that all loops have in :class:`Common`."""
+
+    def __set_name__(self, _: type, name: str) -> None:
+        self._read = attrgetter("common." + name.removeprefix("_"))
+
+    def __get__(self, loop: Any, _: type | None = None) -> Any:
+        return self if loop is None else self._read(loop)
+
+
+def _shared() -> Any:
+    return _Shared()
 
 
 class SmallRemaining(Remaining[T]):
@@ -58,44 +112,35 @@ class SmallRemaining(Remaining[T]):
     Without a ledger, the items must be immutable: samples are taken when somebody asks for them.
 
     Attributes:
+        common: What it shares with other loops.
         passed: How many items it has done.
     """
 
-    is_finished = False
-    passed = 0
+    # Set many times faster than what is in a dict.
+    __slots__ = ("_as_made", "_feed", "_is_out", "_items", "common", "ends", "flags", "is_finished", "passed")
 
-    _granting: SmallOwner[int]
-    _feed: Iterator[T] | None = None
+    name: str = _shared()
+    _owner: Any = _shared()
+    _boundary: Boundary = _shared()
+    _thread: int = _shared()
+    _feed: Iterator[T] | None
     _own: Iterator[T] | None = None
     can_be_apart = False
     _check_left_out = _worker = None  # loops in a worker's item are made otherwise
-    _given = _settled_at = 0
+    _settled_at = 0
     _was_left = _is_dead = False
 
-    def __init__(  # not the base class's, which prepares what few items do not need
-        self,
-        items: Any,
-        owner: SmallOwner[int],
-        view: LoopView,
-        what: Ends | OrderedLedger,
-        thread: int,
-        site: Site,
-        running: RunningLoops,
-        boundary: Boundary,
-        streak: Telling | None = None,
+    def __init__(  # not the base class's, which prepares what few items do not need; streaks do without it, too
+        self, items: Any, common: Common, what: Ends | OrderedLedger, flags: list[bool]
     ) -> None:
-        self.name = view.name
-        self.flags = [True]
-        self._items = items
-        self._owner = self._granting = owner
-        self._running = running
-        self._boundary = boundary
-        self._thread = thread
-        self._site, self._view, self._streak = site, view, streak
+        self.common, self._items, self.flags, self._feed = common, items, flags, None
+        self.is_finished = self._is_out = False
+        self.passed = 0
+        self._as_made = items.copy() if type(items) is list else items
         if isinstance(what, tuple):
             self.ends = what
-            self._as_made = items[:] if type(items) is list else items
         else:
+            self.ends = None
             self._ledger = what  # pyright: ignore
 
     @cached_property
@@ -113,7 +158,13 @@ class SmallRemaining(Remaining[T]):
         return self.passed
 
     def _count_given(self) -> int:
-        return self._given
+        return self.passed + self._has_item()
+
+    def _has_item(self) -> bool:
+        """Whether an item was handed out that is not done. By key, it may not be known yet."""
+        if not self._is_out or self.ends is not None:
+            return self._is_out
+        return type(self._ledger) is not KeyLedger or self._ledger.has_met(self.passed)
 
     @property
     def position(self) -> int:
@@ -125,9 +176,9 @@ class SmallRemaining(Remaining[T]):
         return self._ledger.item_at(self.passed) if self.ends is None else self.passed
 
     def mark(self) -> ItemKey | None:
-        if self._was_left or self.is_finished or self.is_halted or self.retries is not None:
+        if self._was_left or self.is_finished or self.is_halted or self.retries is not None or not self._has_item():
             return None
-        return self._given if self._given != self.passed else None
+        return self.passed + 1
 
     def marked(self, mark: ItemKey) -> ItemKey:
         assert isinstance(mark, int)
@@ -141,17 +192,17 @@ class SmallRemaining(Remaining[T]):
         return isinstance(item, int) and item < self.passed
 
     def is_at_item(self) -> bool:
-        return self._given != self.passed and not self.is_finished
+        return not self.is_finished and self._has_item()
 
     def must_settle(self) -> bool:
-        if not self._given or self._given != self.passed or self.is_halted:
+        if not self.passed or self._has_item() or self.is_halted:
             return False
-        return not (self._settled_at == self._given and self._is_dead)
+        return not (self._settled_at == self.passed and self._is_dead)
 
     @property
     def is_left(self) -> bool:
         # Before the first item, nothing can be inside one.
-        return self._was_left or not self._given
+        return self._was_left or not self._count_given()
 
     # -- iteration
 
@@ -159,13 +210,14 @@ class SmallRemaining(Remaining[T]):
         if self._own is None or self._was_left:
             if self.is_at_item() and not self._was_left:
                 consumers.say_next(self._owner.operation_id)
-            self._own = self._steps(is_for=False)
+            self._feed = self._feed or self._new_feed()
+            self._own = iter(self)
         return next(self._own)
 
     def end(self) -> None:
         self.is_finished = True
-        next(self._boundary.ticks)
-        self._running.ended(self)
+        next(self.common.ticks)
+        self.common.running.ended(self)
 
     @property
     def total(self) -> int:
@@ -178,86 +230,127 @@ class SmallRemaining(Remaining[T]):
         items = iter(self._items)
         return items if self.ends is not None or type(self._ledger) is not KeyLedger else self._ledger.offered(items)
 
-    def __iter__(self) -> Iterator[T]:
-        return self._steps()
-
-    def _steps(self, *, is_for: bool = True) -> Generator[T, None, None]:
-        if get_ident() != self._thread:
-            consumers.check_thread(self._thread)  # raises
-        feed, given, count = self._feed, 0, len(self._items)
-        if feed is None and is_for:
-            frame, site, streak = place.frame_at(1), self._site, self._streak
-            is_known = site.gone_through_by is frame.f_code
-            if not is_known:
-                consumers.refuse_pools()
-                frame = place.users_frame()
-            self._feed = feed = iter(self._items) if self.ends is not None else self._new_feed()
-            if streak is None:
-                self._running.begun_in(self, self._view, frame)
-            elif streak.newest is not self or streak.at != id(frame):
-                streak.begins(self, frame)
-            if not is_known:
-                site.gone_through_by = consumers.look_at_pull(self._owner.operation_id)
-        elif is_for and (self.is_finished or self.is_halted):
+    def __iter__(self) -> Generator[T, None, None]:
+        common, given, feed = self.common, 0, self._feed
+        if feed is None:
+            frame, streak = _frame_at(1), common.streak
+            self._feed = feed = self._new_feed() if self.ends is None else iter(self._items)
+            if (
+                streak is None
+                or streak.newest is not self
+                or (streak.sure != id(frame) and not (streak.at == id(frame) and self._is_known(frame)))
+            ):
+                consumers.check_thread(common.thread)
+                if common.site.gone_through_by is not frame.f_code:
+                    self._begin_by_new_code()
+                    common.site.gone_through_by = consumers.look_at_pull(common.owner.operation_id)
+                    if streak is not None:
+                        streak.is_sure_of(frame)
+                elif streak is None:
+                    common.running.begun_in(self, common.view, frame)
+                elif streak.newest is not self or streak.at != id(frame):
+                    streak.begins(self, frame)
+        elif self.is_finished or self.is_halted:
             return
-        elif is_for and self._is_dead:
-            raise consumers.cut_short()
         else:
-            self._feed = feed = feed or self._new_feed()
-            self._was_left = False
-            self._owner.register(self)
-            given = self.passed = self._given
-        move, flags = self._boundary.ticks.__next__, self.flags
-        upto = given + count if self._granting.may_pass(count) else given
+            given = self._go_on()
+        ticks, may_pass = common.ticks, common.may_pass
+        flags: Sequence[bool] = self.flags if may_pass(len(self._items) - given) else _ASK
+        self._is_out = True
         try:
             for item in feed:
-                if given >= upto or not flags:
-                    upto = self._asked(given, upto)
-                # In this order: an interruption finds the item before done, or this one begun.
-                move()
-                given += 1
-                self._given = given
-                yield item
-                if self.is_held:
-                    self._refuse_held()
-                    return
+                if not flags:
+                    flags = self._asked(given)
+                    if self.is_halted:
+                        return
                 self.passed = given
+                next(ticks)  # nothing comes between these two: an interruption finds both or neither
+                given += 1
+                yield item
+            if not flags and self.is_held:  # whoever holds it clears the flags
+                self._refuse_held()
+                return
         except GeneratorExit:
             self._was_left = True
             raise
         except BaseException:
-            self._is_dead = True
+            self._note_error(given)
             raise
-        if self.tries_again is not None:
+        if not flags and self.tries_again is not None:
+            self.passed, self._is_out = given, False
             yield from self._tried_again(self.tries_again)
-        self.is_finished = True
-        move()
-        streak = self._streak
+        self.passed, self._is_out, self.is_finished = given, False, True
+        next(ticks)
+        streak = common.streak
         if streak is None:
-            self._running.ended(self)
+            common.running.ended(self)
         elif streak.newest is not self:
             streak.ended(self)
 
-    def _asked(self, given: int, upto: int) -> int:
-        """Ask the owner before the next item, after those *given*. Returns up to which item it need not be asked."""
-        while given >= upto or not self.flags:
+    def _is_known(self, frame: FrameType) -> bool:
+        return self.common.site.gone_through_by is frame.f_code and get_ident() == self.common.thread
+
+    def _begin_by_new_code(self) -> None:
+        """Code that has not gone through a loop of this place asks for the first item."""
+        common = self.common
+        consumers.refuse_pools()
+        frame = place.users_frame()
+        if common.streak is None:
+            common.running.begun_in(self, common.view, frame)
+        elif common.streak.newest is not self or common.streak.at != id(frame):
+            common.streak.begins(self, frame)
+
+    def _go_on(self) -> int:
+        """A second ``for`` iterates over it. Returns how many items are done."""
+        consumers.check_thread(self._thread)
+        if self._is_dead:
+            raise consumers.cut_short()
+        self._was_left = False
+        self._owner.register(self)
+        self.passed, self._is_out = self._count_given(), False
+        return self.passed
+
+    def _note_error(self, given: int) -> None:
+        self._is_dead = True
+        if not self.is_held:
+            self.passed, self._is_out = given, False
+
+    def _asked(self, given: int) -> Sequence[bool]:
+        """Ask the owner before the next item, after those *given*. Returns what is empty if it must be asked again."""
+        if self.is_held:
+            self._refuse_held()  # raises if an error has stopped it
+            return _ASK
+        self.passed, self._is_out = given, False
+        upto = given
+        while upto <= given or not self.flags:
             self.flags[:] = [True]  # in place: all loops of a streak share them
             consumers.check_thread(self._thread)
             upto = given + max(1, self._owner.check_in())
-        return upto
+        self._is_out = True
+        return self.flags if upto >= len(self._items) and self.tries_again is None else _ASK
 
     def _tried_again(self, failed: Failed) -> Generator[T]:
         while (retries := late_retries(failed, self.name, self._items, self._ledger)) is not None:
             self.retries = retries
             for item in self._given_again(retries):
-                self._given = self.passed + 1
+                self._is_out = True
                 try:
                     yield item
                 except GeneratorExit:
                     self._was_left = True
                     raise
                 finally:
-                    self._given = self.passed
+                    self._is_out = False
+
+
+def quickly(items: Any, common: Common, ends: Ends, flags: list[bool]) -> SmallRemaining[Any]:
+    """Make a loop in half the time that a call of its class takes."""
+    self: Any = _new(SmallRemaining)
+    self.common, self._items, self.ends, self.flags, self._feed = common, items, ends, flags, None
+    self.is_finished = self._is_out = False
+    self.passed = 0
+    self._as_made = items.copy() if type(items) is list else items
+    return self  # type: ignore[no-any-return]
 
 
 class AsyncSmallRemaining(AsyncRemaining[T]):
@@ -282,8 +375,6 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
         owner: SmallOwner[Awaitable[int]],
         view: LoopView,
         what: Ends | OrderedLedger,
-        thread: int,
-        site: Site,
         running: RunningLoops,
         boundary: Boundary,
     ) -> None:

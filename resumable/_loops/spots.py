@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
+from operator import attrgetter
 from types import CodeType, FrameType
 
 from .place import DEEPEST, Frame, Stack, frames
 
 _MANY = 4096
+offset_of: Callable[[FrameType], int] = attrgetter("f_lasti")
+"""The bytecode offset of a frame."""
 
 
 def point(frame: FrameType) -> int:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from operator import itemgetter
-from threading import RLock, get_ident
+from threading import RLock
 from types import FrameType
 from typing import Any
 
-from .._runtime.boundary import Boundary
 from .._runtime.interpreter import references
 from . import sources
 from .again import NOTHING
@@ -17,13 +16,13 @@ from .levels import Levels
 from .loop import Ends, Loop, Over
 from .remaining import OrderedLedger
 from .running import Running, RunningLoops, is_suspended
-from .sites import KEPT, Level, Site, has_ended
-from .small import MOST, SmallRemaining, sampled
+from .sites import KEPT, Level, has_ended
+from .small import MOST, Common, SmallRemaining, quickly, sampled
 from .sources import PLAIN
 from .spots import Way
 from .view import NEVER_BEGUN
 
-_MANY = 256
+_MANY = 512
 """So many inputs are kept until somebody looks."""
 
 
@@ -48,12 +47,11 @@ class Past:
             self.total = None if total is None else self.total + total
 
 
-_Stretch = tuple[SmallRemaining[Any], ItemKey, list[Over], int, int, int]
+_Stretch = tuple[SmallRemaining[Any], ItemKey, int, int]
 """Loops of a streak that the view does not show yet, in one value, so that every thread sees them as one.
 
-The newest, and the mark of the item around. The inputs of those made before it within that item, to which more may be
-added, and how many these were. How many loops were made since the stretch began, and how many items they did, without
-those of the newest.
+The newest, the mark of the item around, how many loops were made before it since the stretch began, and how many items
+these did.
 """
 _NEWEST = 4
 """References to the newest loop that only the streak holds, with those of the function that asks."""
@@ -75,19 +73,23 @@ class Streak:
         way: The frames that lead to them. As they end at one that is under way, no other thread or task comes here.
         around: The loop around.
         level: What is made within its item.
-        site: The site there; its newest run is the first of these loops.
+        common: What the loops have in common; the newest run at the site is the first of them.
 
     Attributes:
         code: The code that makes the loops.
         name: The user's name for them.
         newest: The last loop, while nobody need be told of it.
         at: The address of the frame that iterated over the loop before.
+        sure: The same, if no other frame can be at that address; else 0.
+        end: The address of the frame that makes the loops, if no other can be there, nor another thread run it; else 0.
+        leads_from: Whether the frames around one that stands where these loops are made are those of the others.
+        offset: The bytecode offset there.
     """
 
     __slots__ = (
-        *("_again", "_around", "_boundary", "_entry", "_is_over", "_level", "_levels", "_lock", "_mine", "_now"),
-        *("_outer", "_past", "_running", "_shown", "_site", "_thread", "_view", "_way"),
-        *("at", "code", "name", "newest"),
+        *("_again", "_around", "_before", "_common", "_entry", "_is_over", "_level", "_levels", "_lock", "_mine"),
+        *("_now", "_outer", "_past", "_running", "_shown", "_site", "_view", "_way"),
+        *("at", "code", "end", "leads_from", "name", "newest", "offset", "sure"),
     )
 
     def __init__(
@@ -96,62 +98,66 @@ class Streak:
         way: Way,
         around: Running | None,
         level: Level,
-        site: Site,
+        common: Common,
         *,
         levels: Levels,
-        running: RunningLoops,
         past: Past,
-        boundary: Boundary,
     ) -> None:
-        self.code, self.name = way.code, name
-        self._way, self._around, self._level, self._site, self._view = way, around, level, site, site.runs[site.count]
+        common.streak = self
+        self.code, self.offset, self.name = way.code, way.offset, name
+        self.end, self.leads_from = 0 if way.outer or is_suspended(way.code) else way.end, way.leads_from
+        self._way, self._around, self._level, self._common = way, around, level, common
+        self._site, self._view, self._running = common.site, common.view, common.running
         self._outer = None if around is None else around.loop
-        self._levels, self._running, self._past, self._boundary = levels, running, past, boundary
-        self._mine, self._thread, self._again = running.mine, get_ident(), running.again
+        self._levels, self._past = levels, past
+        self._mine, self._again = common.running.mine, common.running.again
         self._entry: Running | None = None
         self._lock = RLock()
         self._now: _Stretch | None = None
         self._shown: _Stretch | None = None
         self.newest: SmallRemaining[Any] | None = None
-        self.at, self._is_over = 0, False
+        self.at = self.sure = 0
+        self._is_over = False
+        # How each loop of the stretch but the newest ended; None if the next one was made inside another item.
+        self._before: list[Over | None] = []
 
-    def next(self, owner: Any, items: Any, key: Any, frame: FrameType) -> Loop[Any] | None:
-        """The loop that *frame* makes now; None if it has to be made otherwise."""
-        way, count, now = self._way, len(items), self._now
-        if (way.end != id(frame) if not way.outer else not way.leads_from(frame)) or count > MOST:
-            return None
+    def next(self, items: Any, key: Any) -> Loop[Any] | None:
+        """The next loop; None if it has to be made otherwise."""
+        now, outer = self._now, self._outer
         if now is None or self._is_over:
-            return self._made(owner, items, key)
-        before, mark, ended, many, made, done = now
-        at = 0 if self._outer is None else self._outer.mark()
+            return self._made(items, key)
+        before, mark, made, done = now
+        at = 0 if outer is None else outer.mark()
         if before.is_finished:
             over: Over | None = before.ends
         elif references(before) <= (_SHOWN if now is self._shown else _NEWEST) and before.ends is not None:
             over = *before.ends, before.passed if before.has_begun else NEVER_BEGUN
         else:
-            return self._made(owner, items, key)
-        if at is None or (at == mark and (over is None or many >= _MANY)):
-            return self._made(owner, items, key)
-        if count and key is None and type(items[0]) in PLAIN and type(items[-1]) in PLAIN:
-            what: Ends | OrderedLedger | None = (count, items[0], items[-1])  # inlined from sources.ends()
-        else:
-            what = identified(owner.operation_id, items, key)
-        if what is None:
-            return None
-        loop: SmallRemaining[Any] = SmallRemaining(
-            items, owner, self._view, what, self._thread, self._site, self._running, self._boundary, self
-        )
-        loop.flags = before.flags  # whoever wakes one of a stretch wakes the newest
+            return self._made(items, key)
         if at != mark:
-            ended, many = [], 0
-        elif over is not None:
-            ended.append(over)
-            many += 1
-        self._now = loop, at, ended, many, made + 1, done + before.passed
+            over = None
+        elif over is None:
+            return self._made(items, key)
+        if at is None or made >= _MANY:
+            return self._made(items, key)
+        count = len(items)
+        if count and key is None and type(items[0]) in PLAIN and type(items[-1]) in PLAIN and count <= MOST:
+            ends = count, items[0], items[-1]  # inlined from sources.ends()
+            loop: SmallRemaining[Any] = quickly(items, self._common, ends, before.flags)
+        elif (what := self._identified(items, key)) is not None:
+            loop = SmallRemaining(items, self._common, what, before.flags)  # whoever wakes one wakes the newest
+        else:
+            return None
+        log = self._before
+        log += (over,)  # no call: nothing comes between this and the next line
+        self._now = loop, at, made + 1, done + before.passed
         self.newest = loop
         return loop
 
-    def _made(self, owner: Any, items: Any, key: Any) -> Loop[Any] | None:
+    def _identified(self, items: Any, key: Any) -> Ends | OrderedLedger | None:
+        return identified(self._common.owner.operation_id, items, key) if len(items) <= MOST else None
+
+    def _made(self, items: Any, key: Any) -> Loop[Any] | None:
         """The next loop, which is shown at once; None if it has to be made otherwise."""
         if self._now is not None or self._running.behind is not self:
             self._end_stretch()
@@ -159,13 +165,11 @@ class Streak:
         before = view.loop
         if before is None or not (before.is_finished or has_ended(view, held=1)) or not self._is_there():
             return None
-        what = (sources.ends(items) if key is None else None) or identified(owner.operation_id, items, key)
+        what = (sources.ends(items) if key is None and len(items) <= MOST else None) or self._identified(items, key)
         if what is None:
             return None
         done = before.done()
-        loop: SmallRemaining[Any] = SmallRemaining(
-            items, owner, view, what, self._thread, site, self._running, self._boundary, self
-        )
+        loop: SmallRemaining[Any] = SmallRemaining(items, self._common, what, [True])
         past.made += 1
         if view.wrote is not NOTHING and site.count:  # else it shows the last loop of the item before
             site.keep_written(view)
@@ -200,6 +204,10 @@ class Streak:
 
     # -- loops that nobody is told of
 
+    def is_sure_of(self, frame: FrameType) -> None:
+        """*frame* iterates over the newest loop; if the place knows its code, that need not be looked up again."""
+        self.sure = self.end if id(frame) == self.end and self._site.gone_through_by is frame.f_code else 0
+
     def begins(self, loop: SmallRemaining[Any], frame: FrameType) -> None:
         """*loop* hands out its first item to *frame*."""
         entry = self._entry
@@ -207,6 +215,7 @@ class Streak:
             self._begin_stretch(loop, frame)
         else:
             self.at = id(frame)
+            self.is_sure_of(frame)
             entry.frame, entry.is_suspended = (id(frame), id(frame.f_code)), is_suspended(frame.f_code)
 
     def _begin_stretch(self, loop: SmallRemaining[Any], frame: FrameType) -> None:
@@ -220,8 +229,10 @@ class Streak:
         if self._entry is None or mark is None or running.on_end is not None or self._again.is_comparing():
             return
         if len(mine) == 1 if outer is None else mine[-2] is self._around and self._is_at(mark):
-            self._shown = self._now = loop, mark, [], 0, 0, 0
+            self._before = []
+            self._shown = self._now = loop, mark, 0, 0
             self.newest, self.at = loop, id(frame)
+            self.is_sure_of(frame)
 
     def _end_stretch(self) -> None:
         if self._running.behind is not None:
@@ -249,8 +260,8 @@ class Streak:
             now, shown, entry = self._now, self._shown, self._entry
             if now is None or shown is None:
                 return
-            loop, mark, ended, many, made, done = now
-            view, past, is_new = self._view, self._past, ended is not shown[2]
+            loop, mark, made, done = now
+            view, past, since = self._view, self._past, self._before[shown[2] : made]
             if entry is not None and loop.has_begun:
                 entry.loop = loop
             if now is shown:
@@ -261,19 +272,26 @@ class Streak:
                 view.within = self._level.within
             if view.wrote is not NOTHING and self._site.count:  # as above
                 self._site.keep_written(view)
-            ended = ended[0 if is_new else shown[3] : many]
-            view.follow_many(loop, ended, self._site, past.made + made - shown[4])
+            ended = in_last_item(since)
+            view.follow_many(loop, ended, self._site, past.made + len(since))
             view.has_begun = loop.has_begun
-            total = sum(map(itemgetter(0), ended))
             if self._shown is not shown:  # a signal handler has looked meanwhile
                 return
             self._shown = now
-            past.made += made - shown[4]
-            past.done += done - shown[5]
+            past.made += len(since)
+            past.done += done - shown[3]
             if self._outer is None and past.total is not None:
-                past.total += total
+                past.total += sum(map(itemgetter(0), ended))
             if self.name is None:
-                self._level.made += many + is_new - (0 if is_new else shown[3])
+                self._level.made += len(ended) + (len(ended) < len(since))
+
+
+def in_last_item(before: list[Over | None]) -> list[Over]:
+    """How those loops ended that were made inside the same item as the newest one."""
+    if None not in before:
+        return before  # type: ignore[return-value]
+    after = len(before) - before[::-1].index(None)
+    return before[after:]  # type: ignore[return-value]
 
 
 def is_kept_whole(running: RunningLoops, run: int) -> bool:

@@ -98,27 +98,33 @@ def _advice(name: str, known: Mapping[str, object]) -> str:
 
 def explained(function: Callable[P, R]) -> Callable[P, R]:
     """Have *function* name the right argument where it is called with one that it does not have, or with too many."""
-    code, name = inspect.unwrap(function).__code__, function.__name__
+    code, called = inspect.unwrap(function).__code__, function.__name__
     known = dict.fromkeys(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
     takes = None if code.co_flags & inspect.CO_VARARGS else code.co_argcount
 
     takes_two = takes is None or takes > 1
+    takes_name = "name" in code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
     untyped: Callable[..., Any] = function
 
     @functools.wraps(function)
-    def call(first: Any = _MISSING, second: Any = _MISSING, /, *args: Any, **kwargs: Any) -> Any:
+    def call(first: Any = _MISSING, second: Any = _MISSING, /, *args: Any, name: Any = _MISSING, **kwargs: Any) -> Any:
         has_two = takes_two and second is not _MISSING
-        if has_two and not kwargs and not args:
-            return untyped(first, second)  # as most often; packed into args, it would take twice as long
+        if has_two and not kwargs and not args:  # as most often; packed into args, it would take twice as long
+            if name is _MISSING:
+                return untyped(first, second)
+            if takes_name:
+                return untyped(first, second, name=name)
+        if name is not _MISSING:
+            kwargs["name"] = name
         for given in kwargs:
             if given not in known:
-                raise unknown_argument(name, kwargs, known)
+                raise unknown_argument(called, kwargs, known)
         if has_two and (takes is None or len(args) <= takes - 2):
             return untyped(first, second, *args, **kwargs)
         args = tuple(one for one in (first, second) if one is not _MISSING) + args
         if takes is not None and len(args) > takes:
             by_name = ", ".join(f"{one}=..." for one in list(known)[takes:])
-            raise TypeError(f"{name}() takes these by name only: {by_name}")
+            raise TypeError(f"{called}() takes these by name only: {by_name}")
         return untyped(*args, **kwargs)
 
     return cast("Callable[P, R]", call)

@@ -58,14 +58,14 @@ def map_inline(
     """Call *fn* for one item after the other, in the loop's own thread."""
     handler = PlainResultHandler(loop, owner, settings)
     loop.begin()
-    move, left = loop.move, 0
+    ticks, left = loop.ticks, 0
     with InlineCalls() as calls:
         for key, item in loop.to_do_and_again():
             if left <= 0 or not loop.flags:
                 handler.check_in()
                 left = handler.left
             loop.current, loop.is_out = key, True
-            move()
+            next(ticks)
             if working_for.get() is not calls:
                 calls.attend()
             calls.item = loop, key
@@ -81,7 +81,7 @@ def map_inline(
                     handler.observe(result)
                 yield item, result
                 loop.finish(key)
-                move()
+                next(ticks)
                 loop.is_out = False
             left -= 1
     if left <= 0 or not loop.flags:

@@ -30,7 +30,7 @@ class MapLoop(Loop[T]):
     Attributes:
         current: The key of the item in the loop's body.
         is_out: Whether the loop's body, or the function that is called in its place, has an item.
-        move: Called when an item begins and when it ends.
+        ticks: ``next()`` of it for each item, when it begins and when it ends.
         held_back: What workers have written, by the keys of their items.
         is_async: Whether the items need ``async for``.
         finish: Called with the key of an item that is done.
@@ -49,7 +49,7 @@ class MapLoop(Loop[T]):
         self.is_out = False
         self.held_back: dict[ItemKey, HeldBack] = {}
         self._has_workers = False
-        self.move = self._boundary.ticks.__next__
+        self.ticks = self._boundary.ticks
         self.is_async = not isinstance(items, Iterable)
         self._all_failed = failed
         known = failed.of(name)
@@ -74,7 +74,7 @@ class MapLoop(Loop[T]):
         """The loop's body gets the item with *key*."""
         self.current = key
         self.is_out = True
-        self.move()
+        next(self.ticks)
         if self.apart is not None:
             self.apart.begin()
         if self.held_back:
@@ -89,7 +89,7 @@ class MapLoop(Loop[T]):
 
     def take_back(self) -> None:
         """The body has finished the item."""
-        self.move()
+        next(self.ticks)
         if self.apart is not None:
             self.apart.write()
         self.is_out = False
@@ -109,7 +109,7 @@ class MapLoop(Loop[T]):
 
     def run_apart(self, boundary: Boundary) -> None:
         super().run_apart(boundary)
-        self.move = self._boundary.ticks.__next__
+        self.ticks = self._boundary.ticks
 
     def told_item(self) -> str:
         return shortened(self.current)

@@ -52,7 +52,7 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
 
     def results(self) -> Generator[tuple[Any, Any], None, None]:
         """Each item with its result, as calls end. The most frequent path is inlined here for speed."""
-        loop, in_flight, wait, move = self.loop, self._in_flight, self._ended.get, self.loop.move
+        loop, in_flight, wait, ticks = self.loop, self._in_flight, self._ended.get, self.loop.ticks
         with self._workers():
             self.check_in_if_due()
             while self._is_steady or (yield from self._has_calls()):
@@ -68,12 +68,12 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
                 if type(result) not in PLAIN:
                     result = self._unwrapped(result)
                 loop.current, loop.is_out = call.key, True
-                move()
+                next(ticks)
                 if loop.held_back:
                     loop.write_held_back(call.key)
                 yield call.item, result
                 loop.finish(call.key)
-                move()
+                next(ticks)
                 loop.is_out = False
                 self.left -= 1
                 if self.left <= 0 or not loop.flags:
