@@ -3,7 +3,9 @@
 Read ``remaining`` first, or ``remaining_async``: it iterates, and knows at every moment which items are done. ``small``
 does so for few items at low cost, ``anew`` makes them where one was made before, and ``streak`` where one follows
 another. ``consumers`` detects who iterates ahead of the work, ``gathering`` who takes all items before the work on any,
-``pairs`` who takes several off one iterator, ``bodies`` what a loop's body would lose.
+``pairs`` who takes several off one iterator, ``handed_on`` who puts them into a pool or a queue. ``bodies`` detects
+what a loop's body would lose, ``begun_anew`` what a run that goes on begins anew; ``written`` finds the loop in the
+program's text, and ``carried`` reads which variables its body carries on.
 ``loop`` is the base class; the done items are kept by one of four ledgers: ``by_position``, ``by_key``, ``by_page``,
 ``out_of_order``. ``pages`` fetches pages from a server. ``registry`` holds the loops of a checkpoint, ``levels`` the
 loops inside items of other loops. ``running`` knows which loop runs inside which, ``apart`` holds back the writes of
@@ -19,16 +21,19 @@ __all__ = [
     "again",
     "anew",
     "apart",
+    "begun_anew",
     "bodies",
     "by_key",
     "by_page",
     "by_position",
+    "carried",
     "consumers",
     "edited",
     "failed",
     "failing",
     "fingerprint",
     "gathering",
+    "handed_on",
     "levels",
     "loop",
     "map",
@@ -49,4 +54,5 @@ __all__ = [
     "streak",
     "values",
     "view",
+    "written",
 ]

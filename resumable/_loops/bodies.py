@@ -9,7 +9,6 @@ import dis
 import functools
 import logging
 import weakref
-from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from itertools import pairwise
 from types import CodeType, FrameType
@@ -18,14 +17,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .._runtime.interpreter import frame_at, point_in, variable_in
+from .begun_anew import PLAIN, is_kept, look_at_carried, say_begun_anew, uses_state
+from .consumers import say_numbering
 from .gathering import look_at_gathering
+from .handed_on import look_at_handed_on
+from .written import frames_of_items, gives_on, loop_at, numbering_around
 
 if TYPE_CHECKING:
     from .loop import LoopOwner
 
 _log = logging.getLogger("resumable")
-_PLAIN = frozenset((list, dict, set, deque, Counter, defaultdict, OrderedDict))
-_SUMS = frozenset((int, float, str, *_PLAIN))
+_SUMS = frozenset((int, float, str, *PLAIN))
 _PUTS = frozenset(("add", "append", "appendleft", "extend", "insert", "setdefault", "update"))
 _TAKES = frozenset(("add", "append", "appendleft"))
 _HARMLESS = frozenset(("isinstance", "len"))
@@ -55,34 +57,52 @@ _EMPTY = Body()
 _bodies: dict[tuple[int, int], tuple[Callable[[], CodeType | None], Body]] = {}
 
 
-def look_at_body(owner: LoopOwner[Any], position: int) -> None:
-    """Warn of lost results. A loop of *owner* begins at *position*; the function two calls up iterates over it."""
-    frame = frame_at(3)
-    body = _body_of(*point_in(frame))
-    if body.ahead and type(gathered := variable_in(frame, body.ahead)) in _PLAIN and not _is_kept(owner, gathered):
-        _say_ahead(owner.operation_id, body.ahead)
-    elif position and body.grows:
-        _look_at_grown(owner, position, frame, body)
+def look_at_body(owner: LoopOwner[Any], position: int, *, is_numbered: bool = False) -> None:
+    """Warn of lost results. A loop of *owner* begins at *position*; the function two calls up iterates over it.
+
+    Args:
+        is_numbered: Whether an ``enumerate`` around the loop was warned of already.
+    """
+    for frame in frames_of_items(frame_at(3)):
+        body = _body_of(*point_in(frame))
+        if body.ahead and type(gathered := variable_in(frame, body.ahead)) in PLAIN and not is_kept(owner, gathered):
+            _say_ahead(owner.operation_id, body.ahead)
+        else:
+            look_at_handed_on(owner, frame)
+        if position:
+            is_numbered = _look_at_going_on(owner, position, frame, body, is_numbered=is_numbered)
+        if (written := loop_at(frame)) is not None and not gives_on(written):
+            return
 
 
 def look_at_results(owner: LoopOwner[Any], position: int, frame: FrameType) -> None:
     """Warn of lost results. A map of *owner* gives *frame* its first result of this run, at *position*."""
     look_at_gathering(owner.operation_id, position, frame, gives_results=True)
-    if position and (body := _body_of(*point_in(frame))).grows:
-        _look_at_grown(owner, position, frame, body)
+    is_numbered = False
+    for here in frames_of_items(frame) if position else ():
+        is_numbered = _look_at_going_on(owner, position, here, _body_of(*point_in(here)), is_numbered=is_numbered)
 
 
-def _look_at_grown(owner: LoopOwner[Any], position: int, frame: FrameType, body: Body) -> None:
+def _look_at_going_on(owner: LoopOwner[Any], position: int, frame: FrameType, body: Body, *, is_numbered: bool) -> bool:
+    """Returns whether an ``enumerate`` around the loop was warned of, now or before."""
+    written = loop_at(frame)
+    if written is None or not uses_state(written):
+        look_at_carried(owner, position, frame, told=_look_at_grown(owner, position, frame, body))
+    if not is_numbered and written is not None and (name := numbering_around(written)):
+        say_numbering(owner.operation_id, position, name)
+        return True
+    return is_numbered
+
+
+def _look_at_grown(owner: LoopOwner[Any], position: int, frame: FrameType, body: Body) -> set[str]:
+    """Returns the variables that it warned of."""
+    told = set()
     for name in sorted(body.grows):
         value = variable_in(frame, name)
-        if type(value) in (_SUMS if name in body.sums else _PLAIN) and not value and not _is_kept(owner, value):
-            _say_begun_anew(owner.operation_id, name, position)
-
-
-def _is_kept(owner: LoopOwner[Any], value: object) -> bool:
-    """Whether *value* is part of the plain state."""
-    state = getattr(owner, "state", None)
-    return type(state) is dict and any(one is value for one in state.values())
+        if type(value) in (_SUMS if name in body.sums else PLAIN) and not value and not is_kept(owner, value):
+            say_begun_anew(owner.operation_id, name, position)
+            told.add(name)
+    return told
 
 
 @functools.lru_cache(maxsize=256)
@@ -91,18 +111,6 @@ def _say_ahead(operation_id: str, name: str) -> None:
         "%s: the loop only collects its items in %r, so they count as done before the work on them. Do the work in its "
         "body, or make batches first: cp.remaining(list(batched(items, 3))).",
         operation_id,
-        name,
-    )
-
-
-def _say_begun_anew(operation_id: str, name: str, position: int) -> None:
-    _log.warning(
-        "%s: the loop goes on at item %s, but %r lacks what earlier runs put into it. Keep it in the checkpoint: "
-        "cp.log(%r), cp.mapping(%r), or cp.state.",
-        operation_id,
-        f"{position:,}",
-        name,
-        name,
         name,
     )
 

@@ -16,7 +16,7 @@ _POOLS = frozenset(
     ("billiard", "concurrent", "dask", "distributed", "joblib", "loky", "multiprocess", "multiprocessing", "ray")
 )
 """Packages with functions that take all items before they give the first result."""
-_NUMBERING = frozenset(("enumerate", "zip", "zip_longest"))
+_NUMBERING = frozenset(("accumulate", "enumerate", "zip", "zip_longest"))
 _AHEAD = frozenset(("batched", "chunked", "groupby", "pairwise", "peekable", "sliding_window", "tee", "windowed"))
 _CALL = re.compile(r"(?:\w+\.)*(\w+)\(")
 _CHUNK = re.compile(r"(?:\w+\.)*(?:deque|frozenset|list|set|sorted|tuple)\((?:\w+\.)*islice\(")
@@ -37,21 +37,32 @@ def refuse_pools() -> None:
         )
 
 
-def look_at_call(operation_id: str, position: int) -> None:
-    """Warn if a function such as ``enumerate`` stands between ``for`` and a loop that resumes at *position*."""
+def look_at_call(operation_id: str, position: int) -> bool:
+    """Warn if a function such as ``enumerate`` stands between ``for`` and a loop that resumes at *position*.
+
+    Returns:
+        Whether it warned of one that counts from its beginning.
+    """
     call = _CALL.match(running_text(3, _AHEAD | _NUMBERING if position else _AHEAD))
     name = call[1] if call is not None else ""
     if name in _AHEAD:
         _say_ahead(operation_id, name)
     elif position and name in _NUMBERING:
-        _log.warning(
-            "%s: the loop goes on at item %s, but %s() around it starts from its beginning; put it inside: "
-            "cp.remaining(%s(...))",
-            operation_id,
-            f"{position:,}",
-            name,
-            name,
-        )
+        say_numbering(operation_id, position, name)
+        return True
+    return False
+
+
+def say_numbering(operation_id: str, position: int, name: str) -> None:
+    """Warn that the function *name*, around a loop that goes on, counts from its own beginning."""
+    _log.warning(
+        "%s: the loop goes on at item %s, but %s() around it starts from its beginning; put it inside: "
+        "cp.remaining(%s(...))",
+        operation_id,
+        f"{position:,}",
+        name,
+        name,
+    )
 
 
 def look_at_pull(operation_id: str) -> CodeType | None:

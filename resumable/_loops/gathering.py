@@ -91,7 +91,7 @@ def _read(code: CodeType, at: int) -> Asking:
     one, after = steps[number], steps[number + 1 :]
     if one.opname in _UNPACKS:
         return one.opname, False, False
-    if one.opname == "GET_ITER":
+    if one.opname in ("GET_ITER", "GET_AITER"):
         return _comprehension(steps, number)
     if one.opname not in _CALLS:
         return _NOTHING

@@ -112,11 +112,11 @@ class Remaining(Loop[T], Iterator[T]):
 
     def __iter__(self) -> Iterator[T]:
         consumers.refuse_pools()
-        consumers.look_at_call(self._owner.operation_id, self.position)
+        is_numbered = consumers.look_at_call(self._owner.operation_id, self.position)
         look_at_gathering(self._owner.operation_id, self.position, place.frame_at(1))
         if self._holder is not None and not self.is_left and not self._count_given():
             consumers.say_takes_ahead(self._owner.operation_id, "a second iterator")
-        look_at_body(self._owner, self.position)
+        look_at_body(self._owner, self.position, is_numbered=is_numbered)
         holder = self._passes(self._begun())
         self.keep_by(holder)
         return chain.from_iterable(holder)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from . import consumers, sources
+from . import consumers, place, sources
 from .bodies import look_at_body
 from .by_position import Fingerprint, ItemKey, PositionLedger, Saved
 from .failing import Retries, all_of, late_retries, retries_of
+from .gathering import look_at_gathering
 from .loop import Loop, LoopOwner
 from .remaining import OrderedLedger, ledger_for, source_of
 
@@ -67,6 +68,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
             if sources.is_dead(self._source):
                 raise consumers.cut_short()
             self._owner.register(self)
+        look_at_gathering(self._owner.operation_id, self.position, place.frame_at(1))
         look_at_body(self._owner, self.position)
         holder = AsyncPass(self.__anext__)
         self.keep_by(holder)

@@ -180,9 +180,19 @@ def point_in(frame: FrameType) -> tuple[CodeType, int]:
     return frame.f_code, frame.f_lasti
 
 
-def variable_in(frame: FrameType, name: str) -> Any:
-    """The variable *name* in *frame*; None if there is none."""
-    return frame.f_locals.get(name, frame.f_globals.get(name))
+def variable_in(frame: FrameType, name: str, default: Any = None) -> Any:
+    """The variable *name* in *frame*; *default* if there is none."""
+    return frame.f_locals.get(name, frame.f_globals.get(name, default))
+
+
+def caller_of(frame: FrameType) -> FrameType | None:
+    """The frame that called *frame*."""
+    return frame.f_back
+
+
+def is_standard_stream(file: object) -> bool:
+    """Whether it is one of the streams that a process begins with."""
+    return any(file is one for one in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__))
 
 
 def running_text(depth: int, names: frozenset[str]) -> str:

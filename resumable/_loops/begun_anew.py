@@ -1,0 +1,175 @@
+"""Warns of what a loop that goes on finds begun anew: variables, iterators and files of the program."""
+
+from __future__ import annotations
+
+import ast
+import io
+import logging
+import math
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from .._runtime.interpreter import is_standard_stream, variable_in
+from .carried import Carried, carried_by
+from .written import Written, loop_at
+
+if TYPE_CHECKING:
+    from .loop import LoopOwner
+
+_log = logging.getLogger("resumable")
+_LIBRARY = __name__.partition(".")[0]
+PLAIN = frozenset((list, dict, set, deque, Counter, defaultdict, OrderedDict))
+"""The types of collections that a program is likely to gather results in."""
+_NUMBERS = frozenset((int, float))
+_SINGLE = frozenset((*_NUMBERS, bool, str, type(None)))
+_WRITES = frozenset(("dump", "print", "to_csv", "to_json", "write", "writelines", "writerow", "writerows"))
+_MISSING = object()
+
+
+def look_at_carried(owner: LoopOwner[Any], position: int, frame: FrameType, *, told: set[str]) -> None:
+    """A loop of *owner* goes on at *position*, and *frame* gets its items.
+
+    Args:
+        told: Variables that were warned of already.
+    """
+    written = loop_at(frame)
+    if written is None or uses_state(written):
+        return
+    carried = carried_by(written)
+    for name in sorted(carried.names - carried.collects - told):
+        value, around = value_in(frame, name), value_in(frame, name.partition(".")[0])
+        if _begins_anew(value, name, carried) and not is_kept(owner, value) and not _is_saved(owner, around):
+            say_begun_anew(owner.operation_id, name, position)
+    for name in sorted(carried.nexts):
+        if _is_others_iterator(value_in(frame, name), written, name):
+            _say_next(owner.operation_id, name, position)
+    if any(_called(one) in _WRITES for one in ast.walk(written.loop) if isinstance(one, ast.Call)):
+        for file in {id(file): file for file in _files(frame, carried, written)}.values():
+            _say_file(owner.operation_id, file, position)
+
+
+def uses_state(written: Written) -> bool:
+    """Whether the body uses ``cp.state``, or the program ``cp.before_save``: its variables may be saved by it."""
+    is_in_body = any(isinstance(one, ast.Attribute) and one.attr == "state" for one in ast.walk(written.loop))
+    return is_in_body or any(isinstance(one, ast.Attribute) and one.attr == "before_save" for one in written.nodes())
+
+
+def _called(call: ast.Call) -> str:
+    return getattr(call.func, "attr", getattr(call.func, "id", ""))
+
+
+def is_kept(owner: LoopOwner[Any], value: object) -> bool:
+    """Whether *value* is part of the plain state."""
+    state = getattr(owner, "state", None)
+    return type(state) is dict and type(value) not in _SINGLE and any(one is value for one in state.values())
+
+
+def _is_saved(owner: LoopOwner[Any], value: Any) -> bool:
+    """Whether *value*, an object with attributes, is the typed state, a part of it, or one for ``cp.track``."""
+    state = getattr(owner, "state", None)
+    of_state = getattr(state, "__dict__", {}) if type(state) is not dict else state
+    is_state = type(value) not in _SINGLE and any(one is value for one in (state, *of_state.values()))
+    return is_state or hasattr(value, "load_state_dict")
+
+
+def value_in(frame: FrameType, name: str) -> Any:
+    """The variable ``x`` or ``self.x``; something else than any value if there is none."""
+    first, _, attribute = name.partition(".")
+    value = variable_in(frame, first, _MISSING)
+    if not attribute or value is _MISSING:
+        return value
+    return getattr(value, "__dict__", {}).get(attribute, _MISSING)
+
+
+def _begins_anew(value: Any, name: str, carried: Carried) -> bool:
+    if value is _MISSING or (value is None and name in carried.made_where_missing):
+        return False
+    kind = type(value)
+    if kind in _NUMBERS and not math.isfinite(value):
+        return True
+    if kind in _SINGLE or kind in PLAIN:
+        return not value or (name in carried.begins and carried.begins[name] == value)
+    return _is_empty_of_others(value)
+
+
+def _is_empty_of_others(value: Any) -> bool:
+    """Whether it is an empty array or table, or an array of zeros."""
+    package = type(value).__module__.partition(".")[0]
+    if package == "numpy" and hasattr(value, "any"):
+        return value.dtype.kind in "biufc" and not value.any()
+    return package in ("pandas", "polars") and hasattr(value, "__len__") and not len(value)
+
+
+def _is_others_iterator(value: Any, written: Written, name: str) -> bool:
+    is_ours = type(value).__module__.partition(".")[0] == _LIBRARY or any(
+        "remaining" in ast.dump(one.value)
+        for one in written.nodes()
+        if isinstance(one, ast.Assign) and any(isinstance(at, ast.Name) and at.id == name for at in one.targets)
+    )
+    return hasattr(value, "__next__") and not is_ours
+
+
+def _files(frame: FrameType, carried: Carried, written: Written) -> Iterator[Any]:
+    """Files of the program, open for writing, that the body uses itself or by a writer of rows."""
+    for name in sorted(carried.reads | carried.names):
+        value = value_in(frame, name)
+        if type(value).__module__ in ("_csv", "csv"):
+            value = next((file for one in _made_of(written, name) if _is_file(file := value_in(frame, one))), None)
+        if _is_file(value):
+            yield value
+
+
+def _made_of(written: Written, name: str) -> Iterator[str]:
+    """The variables in the expression that *name* is set to."""
+    for one in ast.walk(written.scope):
+        if isinstance(one, ast.Assign) and any(isinstance(at, ast.Name) and at.id == name for at in one.targets):
+            yield from (part.id for part in ast.walk(one.value) if isinstance(part, ast.Name))
+
+
+def _is_file(value: Any) -> bool:
+    kinds = io.TextIOWrapper | io.BufferedWriter | io.BufferedRandom | io.FileIO
+    if not isinstance(value, kinds) or is_standard_stream(value):
+        return False
+    return not value.closed and value.writable() and isinstance(value.name, str | bytes) and not value.isatty()
+
+
+def say_begun_anew(operation_id: str, name: str, position: int) -> None:
+    """Warn that a variable lacks the results of earlier runs."""
+    plain = name.rpartition(".")[2]
+    _log.warning(
+        "%s: the loop goes on at item %s, but %r lacks what earlier runs put into it. Keep it in the checkpoint: "
+        "cp.log(%r), cp.mapping(%r), or cp.state.",
+        operation_id,
+        f"{position:,}",
+        name,
+        plain,
+        plain,
+    )
+
+
+def _say_next(operation_id: str, name: str, position: int) -> None:
+    _log.warning(
+        "%s: the loop goes on at item %s, but next(%s) in its body starts from the beginning; put it inside: "
+        "cp.remaining(zip(items, %s))",
+        operation_id,
+        f"{position:,}",
+        name,
+        name,
+    )
+
+
+def _say_file(operation_id: str, file: Any, position: int) -> None:
+    is_emptied = "w" in str(getattr(file, "mode", "")) or getattr(file, "mode", None) == "rb+"
+    _log.warning(
+        "%s: the loop goes on at item %s, but the checkpoint does not keep %r, which the program opened itself: %s. "
+        "Write to cp.sink(%r) instead.",
+        operation_id,
+        f"{position:,}",
+        file.name,
+        "what earlier runs wrote to it is gone if opening it emptied it"
+        if is_emptied
+        else "rows of the last run may be missing in it, or come twice",
+        file.name,
+    )

@@ -1,0 +1,377 @@
+"""Which variables a loop's body carries on from one item to the next: they begin anew in a run that goes on."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+from .written import Head, Written, next_of
+
+_CHANGES = frozenset(
+    ("add", "append", "appendleft", "extend", "insert", "pop", "popleft", "remove", "setdefault", "update")
+)
+_TELLS = frozenset(("debug", "info", "log", "print", "set_description", "set_postfix", "warning"))
+_Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+_LEAVES = ast.Continue | ast.Break | ast.Return | ast.Raise
+
+
+class Carried(NamedTuple):
+    """What a body carries on.
+
+    Attributes:
+        names: Variables, also of objects: ``self.count``.
+        begins: The constant that each of them is set to before the loop, as far as that can be seen.
+        nexts: Variables with other iterators, of which each item takes the next.
+        reads: Variables that it only reads.
+        made_where_missing: Those of *names* that it only sets where they are None, as a connection that is kept.
+        collects: Those that it adds to, and empties again, as a batch.
+    """
+
+    names: frozenset[str]
+    begins: dict[str, object]
+    nexts: frozenset[str]
+    reads: frozenset[str]
+    made_where_missing: frozenset[str]
+    collects: frozenset[str]
+
+
+@lru_cache(maxsize=256)
+def carried_by(written: Written) -> Carried:
+    """What the body of the loop carries on."""
+    loop, scope = written
+    walk = _Walk()
+    walk.body(loop)
+    inside = set(map(id, ast.walk(loop)))
+    later = _read_elsewhere(scope, loop, inside)
+    at_end = walk.at_end or set()
+    unseen = (walk.summed - walk.worked) | walk.scaled
+    only_told = {name for name in unseen - later if "." not in name and name in _assigned_in(scope)}
+    names = {
+        name
+        for name in (walk.stored | walk.changed) - only_told
+        if name.partition(".")[0] not in walk.own
+        and (
+            (name in walk.stored and (name in walk.exposed or (name not in at_end and _is_seen(name, later, scope))))
+            or (name in walk.changed and name in walk.exposed and (name in walk.read or _is_seen(name, later, scope)))
+        )
+    }
+    begins = {name: value for name in names for value in _constants(scope, loop, name)}
+    own = {loop.iter.id} if isinstance(loop, ast.For | ast.AsyncFor) and isinstance(loop.iter, ast.Name) else set()
+    nexts = {name for name in walk.nexts if name in walk.exposed} - own
+    reads = frozenset(walk.exposed - names)
+    collects = frozenset(names & walk.added & walk.emptied)
+    return Carried(
+        frozenset(names), begins, frozenset(nexts), reads, frozenset(names & walk.made_where_missing), collects
+    )
+
+
+def _is_seen(name: str, later: set[str], scope: ast.AST) -> bool:
+    """Whether code after the loop, or another function, may read it."""
+    return "." in name or name in later or name not in _assigned_in(scope)
+
+
+def _read_elsewhere(scope: ast.AST, loop: Head, inside: set[int]) -> set[str]:
+    """The variables that are read after the loop, in a loop around it, or in an inner function."""
+    around = {
+        id(inner)
+        for one in ast.walk(scope)
+        if isinstance(one, ast.For | ast.AsyncFor | ast.While | _Function) and one is not scope
+        for inner in ast.walk(one)
+    }
+    return {
+        one.id
+        for one in ast.walk(scope)
+        if isinstance(one, ast.Name)
+        and isinstance(one.ctx, ast.Load)
+        and id(one) not in inside
+        and (one.lineno > (loop.end_lineno or 0) or id(one) in around)
+    }
+
+
+def _assigned_in(scope: ast.AST) -> set[str]:
+    """The variables of the scope itself, not those that it declares ``global`` or ``nonlocal``."""
+    nodes = list(ast.walk(scope))
+    names = {one.id for one in nodes if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+    names |= {one.arg for one in nodes if isinstance(one, ast.arg)}
+    return names - {name for one in nodes if isinstance(one, ast.Global | ast.Nonlocal) for name in one.names}
+
+
+def _constants(scope: ast.AST, loop: Head, name: str) -> Iterable[object]:
+    """The constant that *name* is set to by the last assignment before the loop; nothing if it is no constant."""
+    found = [
+        one.value
+        for one in ast.walk(scope)
+        if isinstance(one, ast.Assign | ast.AnnAssign) and one.value is not None and one.lineno < loop.lineno
+        for target in (one.targets if isinstance(one, ast.Assign) else [one.target])
+        if _name(target) == name
+    ]
+    try:
+        return [ast.literal_eval(max(found, key=lambda one: one.lineno))] if found else []
+    except (ValueError, TypeError, SyntaxError):
+        return []
+
+
+def _name(node: ast.AST) -> str:
+    """``x`` or ``self.x``; "" of anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return f"{node.value.id}.{node.attr}"
+    return ""
+
+
+class _Walk:
+    """Goes through a body in the order in which it runs.
+
+    Attributes:
+        exposed: Variables that may be read before the body has set them.
+        stored: Variables that it sets. ``own``: those of them without a dot.
+        changed: Variables whose value it changes in place.
+        read: Variables that it reads otherwise than to change them.
+        nexts: Arguments of ``next()``.
+        at_end: Variables that are set on each way to the end of the body; None if no way leads there.
+        made_where_missing: Variables that it only sets where they are None.
+        summed: Variables that it only changes by ``+=``. ``worked``: those that decide more than what is told.
+        scaled: Variables that it multiplies, as the delay of a retry.
+        added, emptied: Variables that it puts something into, or makes empty.
+    """
+
+    def __init__(self) -> None:
+        self.exposed: set[str] = set()
+        self.stored: set[str] = set()
+        self.own: set[str] = set()
+        self.changed: set[str] = set()
+        self.read: set[str] = set()
+        self.nexts: set[str] = set()
+        self.at_end: set[str] | None = None
+        self.made_where_missing: set[str] = set()
+        self.added: set[str] = set()
+        self.emptied: set[str] = set()
+        self.worked: set[str] = set()
+        self.scaled: set[str] = set()
+        self._assigned: set[str] = set()
+        self._is_telling = False
+        self._stores: dict[str, int] = {}
+        self._inner = 0
+
+    @property
+    def summed(self) -> set[str]:
+        return self.stored - self._assigned
+
+    def body(self, loop: Head) -> None:
+        known: set[str] = set()
+        if isinstance(loop, ast.While):
+            self._expression(loop.test, known)
+        else:
+            self._store(loop.target, known)
+            self.own = set(known)
+        self._ends(self._statements(loop.body, known))
+
+    def _ends(self, known: set[str] | None) -> None:
+        if known is not None and not self._inner:
+            self.at_end = set(known) if self.at_end is None else self.at_end & known
+
+    def _statements(self, statements: list[ast.stmt], known: set[str]) -> set[str] | None:
+        """Returns what is set after them; None if nothing runs after them."""
+        here: set[str] | None = known
+        for one in statements:
+            if here is None:
+                return None
+            here = self._statement(one, here)
+        return here
+
+    def _statement(self, one: ast.stmt, known: set[str]) -> set[str] | None:
+        if isinstance(one, ast.If):
+            return self._if(one, known)
+        if isinstance(one, ast.For | ast.AsyncFor | ast.While):
+            self._loop(one, known)
+        elif isinstance(one, ast.Try | ast.TryStar):
+            return self._try(one, known)
+        elif isinstance(one, ast.With | ast.AsyncWith):
+            for item in one.items:
+                self._expression(item.context_expr, known)
+                if item.optional_vars is not None:
+                    self._store(item.optional_vars, known)
+            return self._statements(one.body, known)
+        elif isinstance(one, ast.Match):
+            self._expression(one.subject, known)
+            return _both([*(self._statements(case.body, set(known)) for case in one.cases), set(known)])
+        elif isinstance(one, _Function | ast.ClassDef):
+            known.add(one.name)
+        elif isinstance(one, _LEAVES):
+            self._parts(one, known)
+            if isinstance(one, ast.Continue):
+                self._ends(known)
+            return None
+        else:
+            self._simple(one, known)
+        return known
+
+    def _if(self, one: ast.If, known: set[str]) -> set[str] | None:
+        self._told(one.test, known)
+        before = dict(self._stores)
+        then = self._statements(one.body, set(known))
+        missing = _tested_for_none(one.test)
+        if missing and missing not in before and missing in self._stores:
+            self.made_where_missing.add(missing)
+        return _both([then, self._statements(one.orelse, set(known))])
+
+    def _loop(self, one: ast.For | ast.AsyncFor | ast.While, known: set[str]) -> None:
+        within = set(known)
+        if isinstance(one, ast.While):
+            self._expression(one.test, known)
+        else:
+            self._expression(one.iter, known)
+            self._store(one.target, within)
+        self._inner += 1
+        self._statements(one.body, within)
+        self._inner -= 1
+        self._statements(one.orelse, set(known))
+
+    def _try(self, one: ast.Try | ast.TryStar, known: set[str]) -> set[str] | None:
+        ways = [self._statements(one.body + one.orelse, set(known))]
+        for handler in one.handlers:
+            ways.append(self._statements(handler.body, known | ({handler.name} if handler.name else set())))
+        after = _both(ways)
+        last = self._statements(one.finalbody, set(known))
+        return None if after is None or last is None else after | last
+
+    def _simple(self, one: ast.stmt, known: set[str]) -> None:
+        if isinstance(one, ast.Assign):
+            self._expression(one.value, known)
+            for target in one.targets:
+                self._store(target, known)
+                if isinstance(one.value, ast.List | ast.Dict) and not list(ast.iter_child_nodes(one.value))[:-1]:
+                    self.emptied.add(_name(target))
+        elif isinstance(one, ast.AugAssign):
+            self._expression(one.value, known)
+            if name := _name(one.target):
+                self._load(name, known, is_work=False)
+                if isinstance(one.op, ast.Mult | ast.Div | ast.Pow):
+                    self.scaled.add(name)
+                self._put(name, known, is_sum=True)
+            else:
+                self._store(one.target, known)
+        elif isinstance(one, ast.AnnAssign):
+            if one.value is not None:
+                self._expression(one.value, known)
+                self._store(one.target, known)
+        else:
+            self._parts(one, known)
+
+    def _parts(self, one: ast.AST, known: set[str]) -> None:
+        for part in ast.iter_child_nodes(one):
+            if isinstance(part, ast.expr):
+                self._expression(part, known)
+
+    def _store(self, target: ast.expr, known: set[str]) -> None:
+        if name := _name(target):
+            self._put(name, known)
+        elif isinstance(target, ast.Subscript):
+            self._change(target.value, known)
+            self._expression(target.slice, known)
+        elif isinstance(target, ast.Tuple | ast.List | ast.Starred):
+            for part in ast.iter_child_nodes(target):
+                if isinstance(part, ast.expr):
+                    self._store(part, known)
+
+    def _put(self, name: str, known: set[str], *, is_sum: bool = False) -> None:
+        if not is_sum:
+            self._assigned.add(name)
+        self.stored.add(name)
+        self._stores[name] = self._stores.get(name, 0) + 1
+        known.add(name)
+        if name in self.made_where_missing:
+            self.made_where_missing.discard(name)
+
+    def _change(self, node: ast.expr, known: set[str]) -> None:
+        if name := _name(node):
+            self.changed.add(name)
+            self._load(name, known, is_read=False)
+        else:
+            self._expression(node, known)
+
+    def _load(self, name: str, known: set[str], *, is_read: bool = True, is_work: bool = True) -> None:
+        if is_work and not self._is_telling:
+            self.worked.add(name)
+        if is_read:
+            self.read.add(name)
+        if name not in known and name.partition(".")[0] not in known:
+            self.exposed.add(name)
+
+    def _expression(self, one: ast.expr, known: set[str]) -> None:
+        if isinstance(one, ast.NamedExpr):
+            self._expression(one.value, known)
+            self._store(one.target, known)
+        elif isinstance(one, ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp):
+            self._comprehension(one, known)
+        elif isinstance(one, ast.Lambda):
+            self._expression(one.body, known | {each.arg for each in ast.walk(one.args) if isinstance(each, ast.arg)})
+        elif isinstance(one, ast.Call):
+            self._call(one, known)
+        elif name := _name(one):
+            self._load(name, known)
+            if "." in name:
+                self._load(name.partition(".")[0], known)
+        else:
+            self._within(one, known)
+
+    def _told(self, one: ast.expr, known: set[str]) -> None:
+        """A test, or what is printed: most numbers that only stand there tell a person how far the loop is."""
+        before, self._is_telling = self._is_telling, True
+        if name := _name(one):
+            self._load(name, known)
+        else:
+            self._expression(one, known)
+        self._is_telling = before
+
+    def _call(self, one: ast.Call, known: set[str]) -> None:
+        if not self._is_telling and getattr(one.func, "attr", getattr(one.func, "id", "")) in _TELLS:
+            self._told(one, known)
+            return
+        if name := next_of(one):
+            self.nexts.add(name)
+        if isinstance(one.func, ast.Attribute):
+            if one.func.attr in _CHANGES or one.func.attr == "clear":
+                self._change(one.func.value, known)
+                (self.emptied if one.func.attr == "clear" else self.added).add(_name(one.func.value))
+            else:
+                self._expression(one.func.value, known)
+            for part in (*one.args, *(each.value for each in one.keywords)):
+                self._expression(part, known)
+        else:
+            self._within(one, known)
+
+    def _within(self, one: ast.AST, known: set[str]) -> None:
+        for part in ast.iter_child_nodes(one):
+            if isinstance(part, ast.expr):
+                self._expression(part, known)
+            elif isinstance(part, ast.keyword):
+                self._expression(part.value, known)
+
+    def _comprehension(
+        self, one: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp, known: set[str]
+    ) -> None:
+        within = set(known)
+        for part in one.generators:
+            self._expression(part.iter, within)
+            within |= {each.id for each in ast.walk(part.target) if isinstance(each, ast.Name)}
+            for test in part.ifs:
+                self._expression(test, within)
+        for value in (one.key, one.value) if isinstance(one, ast.DictComp) else (one.elt,):
+            self._expression(value, within)
+
+
+def _both(ways: Iterable[set[str] | None]) -> set[str] | None:
+    """What is set whichever way is taken. A way that leads nowhere does not count."""
+    taken = [way for way in ways if way is not None]
+    return set.intersection(*taken) if taken else None
+
+
+def _tested_for_none(test: ast.expr) -> str:
+    """``x`` of ``x is None`` and ``not x``; "" of another test."""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        return _name(test.operand)
+    return _name(test.left) if isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Is) else ""

@@ -1,0 +1,108 @@
+"""Warns of a body that hands its items on, to a pool, a queue, a task or its own list: they count as done at once."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import logging
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from .._runtime.interpreter import variable_in
+from .begun_anew import PLAIN, uses_state, value_in
+from .carried import carried_by
+from .written import Written, loop_at
+
+if TYPE_CHECKING:
+    from .loop import LoopOwner
+
+_log = logging.getLogger("resumable")
+
+_POOLS = ("submit", "apply_async", "map_async", "imap", "imap_unordered", "starmap_async", "run_in_executor")
+_QUEUES = ("put", "put_nowait")
+_TASKS = ("create_task", "ensure_future", "start_soon", "run_coroutine_threadsafe")
+_STARTED = ("Thread", "Process", "Popen")
+_ADDS = frozenset(("add", "append", "extend"))
+_NAMES = frozenset((*_POOLS, *_QUEUES, *_TASKS, *_STARTED))
+_WAITS = frozenset(
+    ("as_completed", "communicate", "gather", "get", "join", "result", "results", "wait", "wait_for", "poll")
+)
+_QUEUE_MODULES = ("queue", "_queue", "asyncio.queues", "multiprocessing.queues", "janus", "culsans")
+
+
+def look_at_handed_on(owner: LoopOwner[Any], frame: FrameType) -> None:
+    """*frame* gets the items of a loop of *owner*: warn if its body only hands them on."""
+    names = frame.f_code.co_names
+    if _NAMES.isdisjoint(names) and _ADDS.isdisjoint(names):
+        return
+    written = loop_at(frame)
+    if written is None:
+        return
+    for name, receiver in _handed_on(written):
+        if name not in _QUEUES or _is_queue(frame, receiver):
+            _say_handed_on(owner.operation_id, name)
+    for name in carried_by(written).collects if not uses_state(written) else ():
+        value = value_in(frame, name)
+        if type(value) in PLAIN and not value:
+            _say_collects(owner.operation_id, name)
+
+
+@functools.lru_cache(maxsize=256)
+def _handed_on(written: Written) -> tuple[tuple[str, str], ...]:
+    """The calls that hand an item on: the function, and the variable that it belongs to."""
+    calls = [one for statement in written.loop.body for one in _calls(statement)]
+    names = {_name(one) for one in calls}
+    awaited = {id(one.value) for one in ast.walk(written.loop) if isinstance(one, ast.Await)}
+    if not names.isdisjoint(_WAITS) or _awaits_a_variable(written):
+        return ()
+    return tuple(
+        (name, receiver)
+        for one in calls
+        if (name := _name(one)) in _NAMES and (id(one) not in awaited or name in _QUEUES)
+        for receiver in [getattr(getattr(one.func, "value", None), "id", "")]
+        if receiver not in _set_in(written.loop)
+    )
+
+
+def _calls(statement: ast.stmt) -> Iterator[ast.Call]:
+    return (one for one in ast.walk(statement) if isinstance(one, ast.Call))
+
+
+def _name(call: ast.Call) -> str:
+    return getattr(call.func, "attr", getattr(call.func, "id", ""))
+
+
+def _awaits_a_variable(written: Written) -> bool:
+    """Whether the body waits for a task that it has made."""
+    return any(isinstance(one, ast.Await) and isinstance(one.value, ast.Name) for one in ast.walk(written.loop))
+
+
+def _set_in(loop: ast.AST) -> set[str]:
+    """The variables that the loop itself sets: a pool that is opened in its body ends there, too."""
+    return {one.id for one in ast.walk(loop) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+
+
+def _is_queue(frame: FrameType, receiver: str) -> bool:
+    return bool(receiver) and type(variable_in(frame, receiver)).__module__ in _QUEUE_MODULES
+
+
+@functools.lru_cache(maxsize=256)
+def _say_handed_on(operation_id: str, name: str) -> None:
+    _log.warning(
+        "%s: the loop hands its items on by %s(), so they count as done before the work on them, which is lost at a "
+        "kill. Use cp.map(fn, items), with your pool as executor=, or cp.amap(fn, items) in async code; or wait for "
+        "the result in the body.",
+        operation_id,
+        name,
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _say_collects(operation_id: str, name: str) -> None:
+    _log.warning(
+        "%s: the loop collects items in %r, and works on several at once. What it holds at a kill counts as done, and "
+        "is lost: make batches first, cp.remaining(list(batched(items, 3))).",
+        operation_id,
+        name,
+    )

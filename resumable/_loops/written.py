@@ -1,0 +1,171 @@
+"""A loop as it is written in the program: its ``for``, or the ``while`` that asks for each item, as a syntax tree.
+
+Only warnings depend on this, because the text of a program may be missing or changed.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from types import CodeType, FrameType
+from typing import NamedTuple, cast
+
+from .._runtime.interpreter import caller_of, point_in
+
+_LIBRARY = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+_STANDARD = os.path.dirname(os.__file__)
+_GIVES_ON = 0x20 | 0x200
+"""The flags of the code of a generator, and of an async one."""
+_MOST_FRAMES = 12
+_MOST_LINES = 5000
+"""Parsing a longer text takes a tenth of a second."""
+
+Head = ast.For | ast.AsyncFor | ast.While
+
+
+class Written(NamedTuple):
+    """A loop in the text.
+
+    Attributes:
+        loop: The statement.
+        scope: The function or module that it is in.
+    """
+
+    loop: Head
+    scope: ast.AST
+
+    def nodes(self) -> Iterator[ast.AST]:
+        """All that is written in the scope."""
+        return ast.walk(self.scope)
+
+
+_known: dict[tuple[int, int], tuple[Callable[[], CodeType | None], Written | None]] = {}
+
+
+def frames_of_items(frame: FrameType) -> Iterator[FrameType]:
+    """The user's functions that get the items of a loop that *frame* iterates over, from the inside out.
+
+    Packages, such as a bar's, and the user's own generators give them on to their callers.
+    """
+    here: FrameType | None = frame
+    for _ in range(_MOST_FRAMES):
+        while here is not None and _is_of_others(here.f_code.co_filename):
+            here = caller_of(here)
+        if here is None:
+            return
+        yield here
+        if not here.f_code.co_flags & _GIVES_ON:
+            return
+        here = caller_of(here)
+
+
+def _is_of_others(file: str) -> bool:
+    return "-packages" in file or file.startswith((_LIBRARY, _STANDARD, "<frozen"))
+
+
+def loop_at(frame: FrameType) -> Written | None:
+    """The loop whose items *frame* asks for now; None if that cannot be seen."""
+    code, at = point_in(frame)
+    where = id(code), at
+    known = _known.get(where)
+    if known is None or known[0]() is not code:
+        gone = weakref.ref(code, lambda _: _known.pop(where, None))
+        known = _known[where] = gone, _read(code, at)
+    return known[1]
+
+
+def _read(code: CodeType, at: int) -> Written | None:
+    positions = list(code.co_positions())
+    line, _, column, _ = positions[at // 2] if at // 2 < len(positions) else (None,) * 4
+    if line is None or column is None:
+        return None
+    scope, first = _tree(code, max(end for _, end, _, _ in positions if end is not None))
+    loop = _loop(scope, line - first, column) if scope is not None else None
+    return Written(loop, scope) if loop is not None and scope is not None else None
+
+
+def _tree(code: CodeType, last: int) -> tuple[ast.AST | None, int]:
+    """The tree of the function or module, and how many lines of the file stand before its text."""
+    lines = linecache.getlines(code.co_filename)
+    if last > _MOST_LINES:
+        return None, 0
+    is_module = code.co_name == "<module>"
+    first = 0 if is_module else code.co_firstlineno - 2
+    text = "".join(lines[first + 1 : last] if not is_module else lines)
+    if not is_module:
+        text = ("if 1:\n" if text[:1] in " \t" else "\n") + text
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None, 0
+    if is_module:
+        return tree, 0
+    defined = next((one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)), None)
+    return defined, first
+
+
+def _loop(scope: ast.AST, line: int, column: int) -> Head | None:
+    at = line, column
+    loops = [one for one in ast.walk(scope) if isinstance(one, ast.For | ast.AsyncFor)]
+    for loop in loops:
+        if _begins(loop) == at or _begins(loop.iter) <= at < _ends(loop.iter):
+            return loop
+    name = _assigned_at(scope, at)
+    for loop in loops if name else ():
+        if isinstance(loop.iter, ast.Name) and loop.iter.id == name:
+            return loop
+    for one in ast.walk(scope) if name else ():
+        if isinstance(one, ast.While) and any(name == next_of(call) for call in ast.walk(one)):
+            return one
+    return None
+
+
+def _assigned_at(scope: ast.AST, at: tuple[int, int]) -> str:
+    """The variable that gets the value of the expression there."""
+    for one in ast.walk(scope):
+        if isinstance(one, ast.Assign) and _begins(one.value) <= at < _ends(one.value):
+            return one.targets[0].id if isinstance(one.targets[0], ast.Name) else ""
+    return ""
+
+
+def gives_on(written: Written) -> bool:
+    """Whether the body of the loop, in a generator, gives its items on."""
+    return any(isinstance(one, ast.Yield | ast.YieldFrom) for one in ast.walk(written.loop))
+
+
+_NUMBERING = frozenset(("accumulate", "enumerate", "zip", "zip_longest"))
+_LOOPS = frozenset(("amap", "loop", "map", "pages", "remaining"))
+
+
+def numbering_around(written: Written) -> str:
+    """The function around the loop that counts from its own beginning, such as ``enumerate``; "" without one."""
+    return "" if isinstance(written.loop, ast.While) else _numbering(written.loop.iter)
+
+
+def _numbering(node: ast.expr) -> str:
+    if not isinstance(node, ast.Call):
+        return ""
+    name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+    if name in _NUMBERING:
+        return str(name)
+    if name in _LOOPS and isinstance(node.func, ast.Attribute):
+        return ""
+    return next((found for one in node.args if (found := _numbering(one))), "")
+
+
+def next_of(call: ast.AST) -> str:
+    """The variable ``it`` of a call ``next(it)``; "" of anything else."""
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "next" and call.args):
+        return ""
+    return call.args[0].id if isinstance(call.args[0], ast.Name) else ""
+
+
+def _begins(node: ast.expr | ast.stmt) -> tuple[int, int]:
+    return node.lineno, node.col_offset
+
+
+def _ends(node: ast.expr) -> tuple[int, int]:
+    return cast("int", node.end_lineno), cast("int", node.end_col_offset)

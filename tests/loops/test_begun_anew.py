@@ -1,0 +1,212 @@
+"""A loop that goes on warns of what the program begins anew around it."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import resumable
+from resumable import checkpointed, every
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def opened(**options: Any) -> Any:
+    return checkpointed("job", every(items=1), **options)
+
+
+def the_item_before(stops_at: int | None) -> None:
+    last = None
+    with opened() as cp:
+        pairs = cp.log("pairs")
+        for item in cp.remaining(range(5)):
+            pairs.append([last, item])
+            last = item
+            if item == stops_at:
+                raise LookupError
+
+
+def of_an_object(stops_at: int | None) -> None:
+    class Job:
+        count = 0
+
+        def run(self) -> None:
+            with opened() as cp:
+                for item in cp.remaining(range(5)):
+                    self.count += 1
+                    if item == stops_at:
+                        raise LookupError
+
+    job = Job()
+    job.count = 0
+    job.run()
+
+
+def a_flag(stops_at: int | None) -> None:
+    is_first = True
+    with opened() as cp:
+        rows = cp.log("rows")
+        for item in cp.remaining(range(5)):
+            if is_first:
+                rows.append("head")
+                is_first = False
+            if item == stops_at:
+                raise LookupError
+
+
+def beside_a_bar(stops_at: int | None) -> None:
+    def bar(loop: Any) -> Iterator[int]:
+        yield from loop
+
+    largest = 0
+    with opened() as cp:
+        for item in bar(cp.remaining(range(5))):
+            largest = max(largest, item)
+            if item == stops_at:
+                raise LookupError
+    assert largest
+
+
+def numbers_beside_it(stops_at: int | None) -> None:
+    numbers = itertools.count()
+    with opened() as cp:
+        rows = cp.log("rows")
+        for item in cp.remaining(range(5)):
+            rows.append(next(numbers))
+            if item == stops_at:
+                raise LookupError
+
+
+def numbered_in_a_generator(stops_at: int | None) -> None:
+    def pairs(loop: Any) -> Iterator[tuple[int, int]]:
+        number = 0
+        for item in loop:
+            yield number, item
+            number = number + 1
+
+    with opened() as cp:
+        for _, item in pairs(cp.remaining(range(5))):
+            if item == stops_at:
+                raise LookupError
+
+
+def a_numbered_map(stops_at: int | None) -> None:
+    with opened() as cp:
+        for _, (item, _) in enumerate(cp.map(str, range(5))):
+            if item == stops_at:
+                raise LookupError
+
+
+def a_numbered_short_form(stops_at: int | None) -> None:
+    for _, item in enumerate(resumable.loop(range(5), "job", strategy=every(items=1))):
+        if item == stops_at:
+            raise LookupError
+
+
+def a_bar_that_is_numbered(stops_at: int | None) -> None:
+    def bar(loop: Any) -> Iterator[int]:
+        yield from loop
+
+    with opened() as cp:
+        for _, item in enumerate(bar(cp.remaining(range(5)))):
+            if item == stops_at:
+                raise LookupError
+
+
+def a_file_of_its_own(stops_at: int | None) -> None:
+    with opened() as cp, open("rows.csv", "w") as file:
+        rows = csv.writer(file)
+        for item in cp.remaining(range(5)):
+            rows.writerow([item])
+            if item == stops_at:
+                raise LookupError
+
+
+@pytest.mark.parametrize(
+    ("job", "told"),
+    [
+        (the_item_before, "'last' lacks what earlier runs put into it"),
+        (of_an_object, "'self.count' lacks"),
+        (a_flag, "'is_first' lacks"),
+        (beside_a_bar, "'largest' lacks"),
+        (numbers_beside_it, "next(numbers) in its body starts from the beginning"),
+        (numbered_in_a_generator, "'number' lacks"),
+        (a_numbered_map, "enumerate() around it starts from its beginning"),
+        (a_numbered_short_form, "enumerate() around it starts from its beginning"),
+        (a_bar_that_is_numbered, "enumerate() around it starts from its beginning"),
+        (a_file_of_its_own, "does not keep 'rows.csv', which the program opened itself"),
+    ],
+)
+def test_what_begins_anew_is_warned_of_once(job: Callable[[int | None], None], told: str, caplog: Any) -> None:
+    with contextlib.suppress(LookupError):
+        job(3)
+    assert "goes on" not in caplog.text
+    caplog.clear()
+
+    job(None)
+    assert [told in one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING] == [True]
+
+
+def a_connection(stops_at: int | None) -> None:
+    connection = None
+    with opened() as cp:
+        rows = cp.log("rows")
+        for item in cp.remaining(range(5)):
+            if connection is None:
+                connection = object()
+            rows.append(str(connection)[:1])
+            if item == stops_at:
+                raise LookupError
+
+
+def a_writer_on_a_sink(stops_at: int | None) -> None:
+    with opened() as cp:
+        rows = csv.writer(cp.sink("rows.csv"))
+        for item in cp.remaining(range(5)):
+            rows.writerow([item])
+            if item == stops_at:
+                raise LookupError
+
+
+def kept_before_each_save(stops_at: int | None) -> None:
+    with opened() as cp:
+        late = cp.state.get("late", 0)
+
+        @cp.before_save
+        def keep() -> None:
+            cp.state["late"] = late
+
+        for item in cp.remaining(range(5)):
+            late += item > 3
+            if item == stops_at:
+                raise LookupError
+    assert late == 1
+
+
+def files_of_items(stops_at: int | None) -> None:
+    with opened() as cp:
+        for item in cp.remaining(range(5)):
+            with open(f"{item}.txt", "w") as file:
+                file.write(str(item))
+            if item == stops_at:
+                raise LookupError
+
+
+@pytest.mark.parametrize("job", [a_connection, a_writer_on_a_sink, kept_before_each_save, files_of_items])
+def test_what_may_begin_anew(job: Callable[[int | None], None], caplog: Any) -> None:
+    with contextlib.suppress(LookupError):
+        job(3)
+    job(None)
+
+    assert [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING] == []
