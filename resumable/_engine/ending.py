@@ -26,7 +26,12 @@ from .._json import check
 from .._loops.standing import where_it_is
 from .._runtime import disk, signals
 from .._runtime.clock import system_clock
-from .._runtime.interpreter import end_traceback_at_user, kept_in_variables_only, show_users_frames_only
+from .._runtime.interpreter import (
+    end_traceback_at_user,
+    is_named_by_user,
+    kept_in_variables_only,
+    show_users_frames_only,
+)
 from .._runtime.steps import Steps
 from .._text import command_for, shortened
 from .._text.hints import note_on_misuse
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("resumable")
 _MANY_STOPS = 3
+_COUNTS = frozenset(("processed_items",))
 _LONG_SECONDS = 1.0
 """A block that took longer has done work worth saving."""
 _WARN_EACH_SECONDS = 300.0
@@ -416,14 +422,21 @@ def say_what_is_lost(operation: Operation, *, at_end: bool = False) -> None:
 def _missing_state(operation: Operation, ticked: int) -> str:
     """A warning that the *ticked* items left nothing in the state; "" if they did, or need not."""
     parts = operation.parts
+    if ticked and parts.is_unused and not is_named_by_user(_COUNTS):
+        if parts.typed is None and not parts.state:
+            return (
+                f"cp.state is empty after {ticked:,} items: only their number is saved. Put what is done into it, "
+                'done = cp.state.setdefault("done", []), and not cp.state.get("done", []) or cp.state or {...}; or '
+                "loop over cp.remaining(items)."
+            )
+        if not parts.beginning.has_changed(strictly=False):
+            return (
+                f"cp.state did not change while {ticked:,} items were done, so the next run does them again. Change "
+                'what it holds itself, not a copy: done = cp.state.setdefault("done", []) and done.append(item), or '
+                'cp.state["page"] = page before cp.tick(); or loop over cp.remaining(items).'
+            )
     if type(parts.state) is not dict or operation.options.state_type is not None:
         return ""
-    if ticked and not parts.state and not parts.is_used:
-        return (
-            f"cp.state is empty after {ticked:,} items: only their number is saved. Put what is done into it, "
-            'done = cp.state.setdefault("done", []), and not cp.state.get("done", []) or cp.state or {...}; or loop '
-            "over cp.remaining(items)."
-        )
     if unkept := kept_in_variables_only("state", "get") - parts.state.keys():
         name = min(unkept)
         return (

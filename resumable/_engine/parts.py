@@ -413,6 +413,14 @@ class Parts:
         return bool(self.loops.views or self.sinks.opened or self.collections or self.workshop)
 
     @property
+    def is_unused(self) -> bool:
+        """Whether nothing but the plain state can hold what the program has done."""
+        opened = self.loops.views or self.sinks.opened or self.workshop or self.known_effects or self.tracked
+        plain = self.state.values() if type(self.state) is dict else ()
+        kept = [one for one in (*self.collections.values(), *plain) if isinstance(one, list | dict | set)]
+        return not (opened or any(isinstance(one, Durable) and len(one) for one in kept))
+
+    @property
     def is_all_done(self) -> bool:
         """Whether all announced items are done, so that no request follows."""
         done, total = self.metadata.processed_items, self.options.total

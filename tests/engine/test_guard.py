@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -248,6 +249,74 @@ def test_a_list_that_is_not_in_the_state_is_told_at_the_end(
     (told,) = [text for text in caplog.messages if "cp.state is empty after 4 items" in text]
     assert 'setdefault("done", [])' in told
     assert "cp.remaining" in told
+
+
+@dataclass
+class Done:
+    names: list[str] = field(default_factory=list)
+
+
+def in_a_copy(cp: Any) -> None:
+    done = list(cp.state.setdefault("done", []))
+    for number in range(4):
+        done.append(number)
+        cp.tick()
+
+
+def in_a_number(cp: Any) -> None:
+    page = cp.state.setdefault("page", 0)
+    for _ in range(4):
+        page += 1
+        cp.tick()
+
+
+def in_another_object(cp: Any) -> None:
+    done = Done()
+    for number in range(4):
+        done.names.append(str(number))
+        cp.tick()
+
+
+@pytest.mark.parametrize(("job", "kind"), [(in_a_copy, None), (in_a_number, None), (in_another_object, Done)])
+@pytest.mark.parametrize("strategy", [every(items=1), every(minutes=5)])
+def test_a_state_that_does_not_change_is_told_once(
+    job: Callable[[Any], None], kind: Any, strategy: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with checkpointed("job", strategy, store="ck", state=kind) as cp:
+        job(cp)
+
+    (told,) = [text for text in caplog.messages if "cp.state did not change while" in text]
+    assert "cp.remaining(items)" in told
+
+
+def in_the_state(cp: Any) -> None:
+    for number in range(cp.state.get("page", 0), 4):
+        cp.state["page"] = number + 1
+        cp.tick()
+
+
+def by_their_count(cp: Any) -> None:
+    cp.state["name"] = "a job"
+    for _ in range(cp.metadata.processed_items, 4):
+        cp.tick()
+
+
+def in_a_log(cp: Any) -> None:
+    rows = cp.log("rows")
+    cp.state["page"] = 0
+    for number in range(len(rows), 4):
+        rows.append(number)
+        cp.tick()
+
+
+@pytest.mark.parametrize("job", [in_the_state, by_their_count, in_a_log])
+def test_a_program_that_goes_on_right_is_told_nothing(
+    job: Callable[[Any], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    with checkpointed("job", every(items=1), store="ck") as cp:
+        job(cp)
+
+    assert [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.parametrize(("seconds", "count"), [(2.0, 1), (0.5, 0)])
