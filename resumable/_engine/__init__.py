@@ -12,7 +12,7 @@ write them. ``guard`` keeps the last good save in memory, in case a later value 
 the files that saves name, and removes those that no save names. ``unsaved`` keeps on this machine what an unreachable
 store cannot take. ``headings`` leaves out rows before the first tick that an earlier run has written, ``first_item``
 finds where the first item of a program that ticks begins, ``nested`` warns of rows that an inner block writes to an
-outer one.
+outer one. ``unkept`` warns of results that do not reach the checkpoint.
 """
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "quota",
     "session",
     "stops",
+    "unkept",
     "unsaved",
     "writer",
 ]

@@ -26,17 +26,13 @@ from .._json import check
 from .._loops.standing import where_it_is
 from .._runtime import disk, signals
 from .._runtime.clock import system_clock
-from .._runtime.interpreter import (
-    end_traceback_at_user,
-    is_named_by_user,
-    kept_in_variables_only,
-    show_users_frames_only,
-)
+from .._runtime.interpreter import end_traceback_at_user, show_users_frames_only
 from .._runtime.steps import Steps
 from .._text import command_for, shortened
 from .._text.hints import note_on_misuse
 from ..stores.defaults import place_to_name
 from .owning import answers, is_away
+from .unkept import say_what_is_lost
 from .unsaved import leave, take_back
 
 if TYPE_CHECKING:
@@ -45,9 +41,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("resumable")
 _MANY_STOPS = 3
-_COUNTS = frozenset(("processed_items",))
-_LONG_SECONDS = 1.0
-"""A block that took longer has done work worth saving."""
 _WARN_EACH_SECONDS = 300.0
 """While the loop goes on without its store, warn at most this often."""
 _SAY_HOW_TO_GO_ON = (InputChangedError, RateLimitExhausted, RunAgain, StateEncodeError, UnknownOutcomeError)
@@ -400,50 +393,6 @@ def tell_failure(operation: Operation, loop: str, key: str | int, text: str) -> 
     """Report that an item has failed."""
     for each in operation.observers:
         each.failed_item(operation, loop, key, text)
-
-
-def say_what_is_lost(operation: Operation, *, at_end: bool = False) -> None:
-    """Warn once if the program's results do not reach the checkpoint."""
-    ticked, parts = operation.ticker.ticked, operation.parts
-    advice = "" if operation.is_advised or operation.has_read_count else _missing_state(operation, ticked)
-    has_ticked = ticked or operation.session.saves or operation.is_done or parts.is_used or parts.known_effects
-    seconds = (operation.instant.utc - parts.history.began).total_seconds()
-    if not advice and at_end and not has_ticked and seconds > _LONG_SECONDS:
-        advice = (
-            "cp.tick() was never called, so nothing was saved before the end. Loop over cp.remaining(items), or put "
-            "what "
-            'is done into the state, done = cp.state.setdefault("done", []), and call cp.tick() after each item.'
-        )
-    if advice:
-        operation.is_advised = True
-        _log.warning("%s: %s", operation.operation_id, advice)
-
-
-def _missing_state(operation: Operation, ticked: int) -> str:
-    """A warning that the *ticked* items left nothing in the state; "" if they did, or need not."""
-    parts = operation.parts
-    if ticked and parts.is_unused and not is_named_by_user(_COUNTS):
-        if parts.typed is None and not parts.state:
-            return (
-                f"cp.state is empty after {ticked:,} items: only their number is saved. Put what is done into it, "
-                'done = cp.state.setdefault("done", []), and not cp.state.get("done", []) or cp.state or {...}; or '
-                "loop over cp.remaining(items)."
-            )
-        if not parts.beginning.has_changed(strictly=False):
-            return (
-                f"cp.state did not change while {ticked:,} items were done, so the next run does them again. Change "
-                'what it holds itself, not a copy: done = cp.state.setdefault("done", []) and done.append(item), or '
-                'cp.state["page"] = page before cp.tick(); or loop over cp.remaining(items).'
-            )
-    if type(parts.state) is not dict or operation.options.state_type is not None:
-        return ""
-    if unkept := kept_in_variables_only("state", "get") - parts.state.keys():
-        name = min(unkept)
-        return (
-            f"cp.state has no {name!r}: cp.state.get({name!r}, ...) returned an object that is not part of the state, "
-            f"so what is put into it is not saved; write cp.state.setdefault({name!r}, ...)"
-        )
-    return ""
 
 
 def outlives(operation: Operation, error: StoreError) -> bool:

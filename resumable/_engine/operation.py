@@ -25,7 +25,7 @@ from .._runtime import current, observer, signals
 from .._runtime.clock import Alarm, Instant, instant
 from .._runtime.steps import Steps
 from .._strategies import NEVER, Plan
-from . import ending
+from . import ending, unkept
 from .ahead import take_ahead
 from .capture import Save, capture
 from .guard import Guard
@@ -471,7 +471,7 @@ class Operation:
         for each in self.observers:
             each.closing(self, stop)
         self._cancel_alarm()
-        ending.say_what_is_lost(self, at_end=stop is None)
+        unkept.say_what_is_lost(self, at_end=stop is None)
         try:
             with signals.acted_upon((error or stop) if self.is_listening else None):
                 return (yield from ending.end(self, stop) if error is None else ending.interrupt(self, error))

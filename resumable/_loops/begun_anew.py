@@ -8,12 +8,15 @@ import logging
 import math
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator
+from functools import lru_cache
+from operator import itemgetter
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from .._runtime.interpreter import is_standard_stream, variable_in
-from .carried import Carried, carried_by
-from .written import Written, loop_at
+from .carried import Carried, carried_by, name_of
+from .helpers import added_to
+from .written import Written, loop_at, ticking_loops
 
 if TYPE_CHECKING:
     from .loop import LoopOwner
@@ -35,12 +38,18 @@ def look_at_carried(owner: LoopOwner[Any], position: int, frame: FrameType, *, t
         told: Variables that were warned of already.
     """
     written = loop_at(frame)
-    if written is None or uses_state(written):
+    if written is None or is_saved_by_hand(written):
         return
     carried = carried_by(written)
-    for name in sorted(carried.names - carried.collects - told):
+    for name in sorted(carried.names - carried.collects - names_of_state(written) - told):
         value, around = value_in(frame, name), value_in(frame, name.partition(".")[0])
         if _begins_anew(value, name, carried) and not is_kept(owner, value) and not _is_saved(owner, around):
+            say_begun_anew(owner.operation_id, name, position)
+            told = told | {name}
+    for name, value in sorted(dict(added_to(frame, written)).items(), key=itemgetter(0)):
+        is_empty = type(value) in PLAIN or type(value) in _NUMBERS
+        around = value_in(frame, name.partition(".")[0])
+        if name not in told and is_empty and not value and not is_kept(owner, value) and not _is_saved(owner, around):
             say_begun_anew(owner.operation_id, name, position)
     for name in sorted(carried.nexts):
         if _is_others_iterator(value_in(frame, name), written, name):
@@ -50,10 +59,38 @@ def look_at_carried(owner: LoopOwner[Any], position: int, frame: FrameType, *, t
             _say_file(owner.operation_id, file, position)
 
 
-def uses_state(written: Written) -> bool:
-    """Whether the body uses ``cp.state``, or the program ``cp.before_save``: its variables may be saved by it."""
-    is_in_body = any(isinstance(one, ast.Attribute) and one.attr == "state" for one in ast.walk(written.loop))
-    return is_in_body or any(isinstance(one, ast.Attribute) and one.attr == "before_save" for one in written.nodes())
+def look_at_ticking(operation_id: str, done: int, frame: FrameType) -> bool:
+    """A run that goes on after *done* items ticks by hand, and *frame* ticked, or ends the block.
+
+    Its variables have changed already, so only those count that begin with a constant in the text.
+
+    Returns:
+        Whether it warned.
+    """
+    names: set[str] = set()
+    for written in ticking_loops(frame):
+        carried = carried_by(written)
+        if not is_saved_by_hand(written):
+            names |= (carried.names & carried.begins.keys()) - names_of_state(written) - carried.made_where_missing
+    for name in sorted(names):
+        say_begun_anew(operation_id, name, done)
+    return bool(names)
+
+
+def is_saved_by_hand(written: Written) -> bool:
+    """Whether the program uses ``cp.before_save``: any of its variables may be saved by that."""
+    return any(isinstance(one, ast.Attribute) and one.attr == "before_save" for one in written.nodes())
+
+
+@lru_cache(maxsize=256)
+def names_of_state(written: Written) -> frozenset[str]:
+    """The variables in statements with ``cp.state``: they come from it, or go into it."""
+    kinds = ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Expr | ast.Return
+    statements = [[*ast.walk(one)] for one in written.nodes() if isinstance(one, kinds)]
+    with_state = [
+        nodes for nodes in statements if any(isinstance(one, ast.Attribute) and one.attr == "state" for one in nodes)
+    ]
+    return frozenset(name for nodes in with_state for one in nodes if (name := name_of(one)))
 
 
 def _called(call: ast.Call) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .._runtime.interpreter import frame_at, point_in, variable_in
-from .begun_anew import PLAIN, is_kept, look_at_carried, say_begun_anew, uses_state
+from .begun_anew import PLAIN, is_kept, is_saved_by_hand, look_at_carried, say_begun_anew
 from .consumers import say_numbering
 from .gathering import look_at_gathering
 from .handed_on import look_at_handed_on
@@ -86,7 +86,7 @@ def look_at_results(owner: LoopOwner[Any], position: int, frame: FrameType) -> N
 def _look_at_going_on(owner: LoopOwner[Any], position: int, frame: FrameType, body: Body, *, is_numbered: bool) -> bool:
     """Returns whether an ``enumerate`` around the loop was warned of, now or before."""
     written = loop_at(frame)
-    if written is None or not uses_state(written):
+    if written is None or not is_saved_by_hand(written):
         look_at_carried(owner, position, frame, told=_look_at_grown(owner, position, frame, body))
     if not is_numbered and written is not None and (name := numbering_around(written)):
         say_numbering(owner.operation_id, position, name)

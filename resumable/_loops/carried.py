@@ -47,7 +47,7 @@ def carried_by(written: Written) -> Carried:
     later = _read_elsewhere(scope, loop, inside)
     at_end = walk.at_end or set()
     unseen = (walk.summed - walk.worked) | walk.scaled
-    only_told = {name for name in unseen - later if "." not in name and name in _assigned_in(scope)}
+    only_told = {name for name in unseen - later if "." not in name and name in assigned_in(scope)}
     names = {
         name
         for name in (walk.stored | walk.changed) - only_told
@@ -69,7 +69,7 @@ def carried_by(written: Written) -> Carried:
 
 def _is_seen(name: str, later: set[str], scope: ast.AST) -> bool:
     """Whether code after the loop, or another function, may read it."""
-    return "." in name or name in later or name not in _assigned_in(scope)
+    return "." in name or name in later or name not in assigned_in(scope)
 
 
 def _read_elsewhere(scope: ast.AST, loop: Head, inside: set[int]) -> set[str]:
@@ -90,7 +90,7 @@ def _read_elsewhere(scope: ast.AST, loop: Head, inside: set[int]) -> set[str]:
     }
 
 
-def _assigned_in(scope: ast.AST) -> set[str]:
+def assigned_in(scope: ast.AST) -> set[str]:
     """The variables of the scope itself, not those that it declares ``global`` or ``nonlocal``."""
     nodes = list(ast.walk(scope))
     names = {one.id for one in nodes if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
@@ -105,7 +105,7 @@ def _constants(scope: ast.AST, loop: Head, name: str) -> Iterable[object]:
         for one in ast.walk(scope)
         if isinstance(one, ast.Assign | ast.AnnAssign) and one.value is not None and one.lineno < loop.lineno
         for target in (one.targets if isinstance(one, ast.Assign) else [one.target])
-        if _name(target) == name
+        if name_of(target) == name
     ]
     try:
         return [ast.literal_eval(max(found, key=lambda one: one.lineno))] if found else []
@@ -113,7 +113,7 @@ def _constants(scope: ast.AST, loop: Head, name: str) -> Iterable[object]:
         return []
 
 
-def _name(node: ast.AST) -> str:
+def name_of(node: ast.AST) -> str:
     """``x`` or ``self.x``; "" of anything else."""
     if isinstance(node, ast.Name):
         return node.id
@@ -244,10 +244,10 @@ class _Walk:
             for target in one.targets:
                 self._store(target, known)
                 if isinstance(one.value, ast.List | ast.Dict) and not list(ast.iter_child_nodes(one.value))[:-1]:
-                    self.emptied.add(_name(target))
+                    self.emptied.add(name_of(target))
         elif isinstance(one, ast.AugAssign):
             self._expression(one.value, known)
-            if name := _name(one.target):
+            if name := name_of(one.target):
                 self._load(name, known, is_work=False)
                 if isinstance(one.op, ast.Mult | ast.Div | ast.Pow):
                     self.scaled.add(name)
@@ -267,7 +267,7 @@ class _Walk:
                 self._expression(part, known)
 
     def _store(self, target: ast.expr, known: set[str]) -> None:
-        if name := _name(target):
+        if name := name_of(target):
             self._put(name, known)
         elif isinstance(target, ast.Subscript):
             self._change(target.value, known)
@@ -287,7 +287,7 @@ class _Walk:
             self.made_where_missing.discard(name)
 
     def _change(self, node: ast.expr, known: set[str]) -> None:
-        if name := _name(node):
+        if name := name_of(node):
             self.changed.add(name)
             self._load(name, known, is_read=False)
         else:
@@ -311,7 +311,7 @@ class _Walk:
             self._expression(one.body, known | {each.arg for each in ast.walk(one.args) if isinstance(each, ast.arg)})
         elif isinstance(one, ast.Call):
             self._call(one, known)
-        elif name := _name(one):
+        elif name := name_of(one):
             self._load(name, known)
             if "." in name:
                 self._load(name.partition(".")[0], known)
@@ -321,7 +321,7 @@ class _Walk:
     def _told(self, one: ast.expr, known: set[str]) -> None:
         """A test, or what is printed: most numbers that only stand there tell a person how far the loop is."""
         before, self._is_telling = self._is_telling, True
-        if name := _name(one):
+        if name := name_of(one):
             self._load(name, known)
         else:
             self._expression(one, known)
@@ -336,7 +336,7 @@ class _Walk:
         if isinstance(one.func, ast.Attribute):
             if one.func.attr in _CHANGES or one.func.attr == "clear":
                 self._change(one.func.value, known)
-                (self.emptied if one.func.attr == "clear" else self.added).add(_name(one.func.value))
+                (self.emptied if one.func.attr == "clear" else self.added).add(name_of(one.func.value))
             else:
                 self._expression(one.func.value, known)
             for part in (*one.args, *(each.value for each in one.keywords)):
@@ -373,5 +373,5 @@ def _both(ways: Iterable[set[str] | None]) -> set[str] | None:
 def _tested_for_none(test: ast.expr) -> str:
     """``x`` of ``x is None`` and ``not x``; "" of another test."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        return _name(test.operand)
-    return _name(test.left) if isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Is) else ""
+        return name_of(test.operand)
+    return name_of(test.left) if isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Is) else ""

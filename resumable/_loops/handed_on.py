@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from .._runtime.interpreter import variable_in
-from .begun_anew import PLAIN, uses_state, value_in
+from .begun_anew import PLAIN, names_of_state, value_in
 from .carried import carried_by
 from .written import Written, loop_at
 
@@ -42,7 +42,7 @@ def look_at_handed_on(owner: LoopOwner[Any], frame: FrameType) -> None:
     for name, receiver in _handed_on(written):
         if name not in _QUEUES or _is_queue(frame, receiver):
             _say_handed_on(owner.operation_id, name)
-    for name in carried_by(written).collects if not uses_state(written) else ():
+    for name in sorted(carried_by(written).collects - names_of_state(written)):
         value = value_in(frame, name)
         if type(value) in PLAIN and not value:
             _say_collects(owner.operation_id, name)

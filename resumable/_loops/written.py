@@ -52,7 +52,7 @@ def frames_of_items(frame: FrameType) -> Iterator[FrameType]:
     """
     here: FrameType | None = frame
     for _ in range(_MOST_FRAMES):
-        while here is not None and _is_of_others(here.f_code.co_filename):
+        while here is not None and is_of_others(here.f_code.co_filename):
             here = caller_of(here)
         if here is None:
             return
@@ -62,7 +62,8 @@ def frames_of_items(frame: FrameType) -> Iterator[FrameType]:
         here = caller_of(here)
 
 
-def _is_of_others(file: str) -> bool:
+def is_of_others(file: str) -> bool:
+    """Whether the file belongs to Python, to a package or to this library."""
     return "-packages" in file or file.startswith((_LIBRARY, _STANDARD, "<frozen"))
 
 
@@ -77,6 +78,20 @@ def loop_at(frame: FrameType) -> Written | None:
     return known[1]
 
 
+def ticking_loops(frame: FrameType) -> list[Written]:
+    """The loops in the function of *frame* that call ``tick``, without those inside of others."""
+    scope = text_of(frame.f_code)
+    if scope is None:
+        return []
+    loops = [one for one in ast.walk(scope) if isinstance(one, Head) and any(map(_is_tick, ast.walk(one)))]
+    inner = {id(part) for one in loops for part in ast.walk(one) if part is not one}
+    return [Written(one, scope) for one in loops if id(one) not in inner]
+
+
+def _is_tick(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "tick"
+
+
 def _read(code: CodeType, at: int) -> Written | None:
     positions = list(code.co_positions())
     line, _, column, _ = positions[at // 2] if at // 2 < len(positions) else (None,) * 4
@@ -85,6 +100,12 @@ def _read(code: CodeType, at: int) -> Written | None:
     scope, first = _tree(code, max(end for _, end, _, _ in positions if end is not None))
     loop = _loop(scope, line - first, column) if scope is not None else None
     return Written(loop, scope) if loop is not None and scope is not None else None
+
+
+def text_of(code: CodeType) -> ast.AST | None:
+    """The function's definition; None if it cannot be read."""
+    ends = [end for _, end, _, _ in code.co_positions() if end is not None]
+    return _tree(code, max(ends, default=0))[0]
 
 
 def _tree(code: CodeType, last: int) -> tuple[ast.AST | None, int]:

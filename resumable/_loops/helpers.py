@@ -1,0 +1,71 @@
+"""The functions of the program that a loop's body calls, and the variables outside of them that they add to."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import lru_cache
+from types import CodeType, FrameType, FunctionType
+from typing import Any
+
+from .._runtime.interpreter import variable_in
+from .carried import assigned_in, name_of
+from .written import Written, is_of_others, text_of
+
+_ADDS = frozenset(("add", "append", "appendleft", "extend", "insert"))
+
+
+def added_to(frame: FrameType, written: Written) -> Iterator[tuple[str, Any]]:
+    """The variables that functions add to which the body of the loop calls directly: their names and values."""
+    for call in ast.walk(written.loop):
+        if not isinstance(call, ast.Call):
+            continue
+        base = name_of(call.func).partition(".")[0]
+        value = variable_in(frame, base) if base else None
+        if isinstance(call.func, ast.Name):
+            yield from _of_function(value)
+        elif isinstance(call.func, ast.Attribute) and value is not None:
+            yield from _of_method(getattr(type(value), call.func.attr, None), base, value)
+
+
+def _of_function(function: Any) -> Iterator[tuple[str, Any]]:
+    if type(function) is not FunctionType or is_of_others(function.__code__.co_filename):
+        return
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
+    for name in _names(function.__code__):
+        if "." in name:
+            continue
+        if name in cells:
+            yield name, cells[name].cell_contents
+        elif name in function.__globals__:
+            yield name, function.__globals__[name]
+
+
+def _of_method(function: Any, base: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if type(function) is not FunctionType or is_of_others(function.__code__.co_filename):
+        return
+    own = function.__code__.co_varnames[:1]
+    attributes = getattr(value, "__dict__", {})
+    for name in _names(function.__code__):
+        first, _, attribute = name.partition(".")
+        if (first,) == own and attribute in attributes:
+            yield f"{base}.{attribute}", attributes[attribute]
+
+
+@lru_cache(maxsize=256)
+def _names(code: CodeType) -> tuple[str, ...]:
+    """What the function adds to that it has not made itself: ``rows``, ``self.rows``."""
+    scope = text_of(code)
+    if scope is None:
+        return ()
+    made = assigned_in(scope) - set(code.co_varnames[:1])
+    return tuple(
+        sorted({name for one in ast.walk(scope) if (name := _added(one)).partition(".")[0] not in made} - {""})
+    )
+
+
+def _added(node: ast.AST) -> str:
+    if isinstance(node, ast.AugAssign):
+        return name_of(node.target)
+    is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _ADDS
+    return name_of(node.func.value) if is_call else ""  # type: ignore[attr-defined]
