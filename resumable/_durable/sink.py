@@ -69,6 +69,7 @@ class Sink(Noting, Generic[Row]):
         self._counts: list[int] = []
         self._most_rows = _MOST_ROWS  # 0: no row is written at once, because rows are held back or searched for
         self._pieces: list[Any] = []  # parts of a row that is searched for
+        self._pieces_in: tuple[Where, bool] = [], True  # where, and whether rows come in order there
         self._is_held = False
         # One item wrote all rows behind the cut; it began at this count.
         self._cut, self._cut_count = self._extent, 0
@@ -94,8 +95,7 @@ class Sink(Noting, Generic[Row]):
 
     def attend(self) -> None:
         self._ticks = self._boundary.ticks
-        if self._pieces:
-            self._put_pieces()
+        self._end_pieces()
         boundary = self._boundary
         self._most_rows = 0 if self._is_held or boundary.is_asked else _MOST_ROWS
 
@@ -234,8 +234,7 @@ class Sink(Noting, Generic[Row]):
 
     def _drain(self) -> None:
         """Encode the rows into the buffer. An exception from a signal handler leaves everything consistent."""
-        if self._pieces:
-            self._put_pieces()
+        self._end_pieces()
         rows, counts = self._rows, self._counts
         while rows:
             before, cut, at = self._extent, self._cut, self._cut_count
@@ -274,25 +273,36 @@ class Sink(Noting, Generic[Row]):
             return (start, stop) if self._cut_count == now and stop > start else None
 
     def is_there(self, row: Any, where: Where, /, *, in_order: bool = True) -> bool:
+        self._pieces.append(row)
+        self._pieces_in = where, in_order
         if self.mode == "t" and not row.endswith("\n"):  # print() writes a row in parts
-            self._pieces.append(row)
             return True
-        pieces: list[Any] = self._pieces
+        pieces, is_there = self._search()
+        if not is_there:
+            give_up_long(where)
+            self._put(pieces[:-1])
+        return is_there
+
+    def _end_pieces(self) -> None:
+        """Something else comes before the rest of a row: search for the parts so far."""
+        if self._pieces:
+            pieces, is_there = self._search()
+            if not is_there:
+                self._put(pieces)
+
+    def _search(self) -> tuple[list[Any], bool]:
+        """The parts of a row, of which none is left, and whether they are there already."""
+        pieces, (where, in_order) = self._pieces, self._pieces_in
         self._pieces = []
-        whole = self._joined([*pieces, row])
+        row = self._joined(pieces)
         self.flush()
         for number, (start, stop) in enumerate(where):
-            if (found := find_row(self.path, whole, start, stop)) is not None:
-                remove_found(where, number, found, len(whole), in_order=in_order)
-                return True
-        give_up_long(where)
-        self._pieces = pieces
-        self._put_pieces()
-        return False
+            if (found := find_row(self.path, row, start, stop)) is not None:
+                remove_found(where, number, found, len(row), in_order=in_order)
+                return pieces, True
+        return pieces, False
 
-    def _put_pieces(self) -> None:
-        pieces: list[Any] = self._pieces
-        self._pieces = []
+    def _put(self, pieces: list[Any]) -> None:
         for piece in pieces:
             self._counts.append(self._boundary.now())
             self._rows.append(piece)

@@ -181,7 +181,22 @@ def equal_lines_everywhere(directory: Path) -> list[Any]:
         return list(log)
 
 
+def lines_that_inner_items_continue(directory: Path) -> None:
+    with opened() as cp:
+        rows = cp.sink(directory / "rows.txt")
+        for word in cp.remaining(["ab", "", "cde"]):
+            print("[", end="", file=rows)
+            rows.write(f"{word}:")
+            for letter in cp.remaining(list(word)):
+                rows.writelines([letter, ","])
+            print("|", end="", file=rows)
+            for letter in cp.remaining(list(word)):
+                print(letter, end="", file=rows)
+            print("]", file=rows)
+
+
 PROGRAMS: list[Job] = [
+    lines_that_inner_items_continue,
     equal_lines_everywhere,
     a_header_for_each_outer_item,
     around_the_loops,
@@ -202,7 +217,7 @@ def test_each_row_is_there_once_whatever_stops_the_program(job: Job) -> None:
     prove_resumable(job, save_every=(1, 3), max_cases=60)
 
 
-@pytest.mark.parametrize("job", [before_the_first_loop, a_header_for_each_outer_item])
+@pytest.mark.parametrize("job", [before_the_first_loop, a_header_for_each_outer_item, lines_that_inner_items_continue])
 def test_a_row_before_a_loop_is_there_once(job: Job) -> None:
     prove_resumable(job, save_every=(1,), max_cases=20)
 
