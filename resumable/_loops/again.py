@@ -171,7 +171,7 @@ class WrittenAgain:
             for other in left(running):
                 other.note_rest(found)
         if level == _OUTSIDE:
-            if self.open and not view.wrote.before:
+            if self.open and not (view.wrote.before or view.goes_on):  # else it stands before what is open
                 found = merged(self.open, found)
                 self.open = {}
                 if self.last is not None:

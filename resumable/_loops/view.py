@@ -139,6 +139,7 @@ class LoopView:
         made_at: The file and line that made it.
         wrote: The rows that a resume writes again.
         wrote_before_compacted: The rows written before the compacted runs at its place.
+        goes_on: Whether its loop continues one of an earlier run or attempt.
         is_abandoned: A retry gave it up; the next loop made here continues at its position.
         is_dropped: Nothing of it is kept, because another loop has its place, or the item around is done.
     """
@@ -169,7 +170,7 @@ class LoopView:
         self.context: object = None
         self.number = 0
         self.made_at: tuple[str, int] = "", 0
-        self.has_begun = self.is_abandoned = self.is_dropped = False
+        self.has_begun = self.is_abandoned = self.is_dropped = self.goes_on = False
 
     @property
     def identity(self) -> Identity:
@@ -274,6 +275,7 @@ class LoopView:
             self.wrote = NOTHING
         # The store holds *saved* itself only if it came from the loaded checkpoint.
         self._is_new = saved is None or self.loop is not None
+        self.goes_on = saved is not None
         self._saved = {}  # a second loop that takes this view starts from its first item
         self._identity, self.outer = None, outer
         self.within, self._run, self._turn = where
@@ -315,6 +317,7 @@ class LoopView:
     def _forget(self) -> None:
         """The next loop begins anew."""
         self._is_new = True
+        self.goes_on = False
         self._is_settled = False
         self._committed = None
         if self._saved:

@@ -381,3 +381,23 @@ def test_equal_rows_before_an_inner_loop_are_all_there_after_a_stop(
 
     assert log == ["-", "-", "x", "x", "-"] * 3
     assert Path("rows.txt").read_text().split() == log
+
+
+def test_rows_behind_a_loop_are_there_once_after_several_stops(tmp_path: Path) -> None:
+    """The loop that begins again in the next run stands before them, not behind them."""
+    stops = iter([1, 2, 3, 4, 5, 5, 3, 0])
+    log: Any = []
+    for stop in stops:
+        left = iter(range(stop or 99))
+        with contextlib.suppress(StopIteration), opened(store=tmp_path) as cp:
+            rows, log = cp.sink(tmp_path / "rows.txt"), cp.log("log")
+            for _ in range(2):
+                for item in cp.remaining(range(2)):
+                    rows.write(f"{item}\n")
+                for word in "abc":
+                    next(left)
+                    rows.write(f"{word}\n")
+                    log.append(word)
+
+    assert (tmp_path / "rows.txt").read_text().split() == ["0", "1", "a", "b", "c"] * 2
+    assert list(log) == ["a", "b", "c"] * 2
