@@ -134,10 +134,14 @@ class WrittenAgain:
             self.open = merged(self.open, view.wrote.after)
         self.attend()
 
-    def retry(self, views: Iterable[LoopView]) -> None:
-        """A retry runs the loops of *views* again: expect the rows written around them, or before the first one."""
+    def retry(self, views: Iterable[LoopView], unmet: Iterable[LoopView]) -> None:
+        """A retry runs the loops of *views* again: expect the rows written around them, or before the first one.
+
+        Args:
+            unmet: Loops of an earlier run that this one has not made: the last attempt may have come to their rows.
+        """
         begun = [view for view in views if view.has_begun]
-        for view in begun:
+        for view in [*begun, *unmet]:
             self._expect_around(view)
         if not begun and self._here() == _OUTSIDE:
             self._expect(_OUTSIDE, self._found())

@@ -401,3 +401,42 @@ def test_rows_behind_a_loop_are_there_once_after_several_stops(tmp_path: Path) -
 
     assert (tmp_path / "rows.txt").read_text().split() == ["0", "1", "a", "b", "c"] * 2
     assert list(log) == ["a", "b", "c"] * 2
+
+
+@pytest.mark.parametrize("fails_at", ["head", "between", "chapter 1"])
+def test_a_retry_in_a_resumed_run_writes_no_row_before_a_loop_again(fails_at: str, tmp_path: Path) -> None:
+    """The attempt before has written it again already, and failed in front of the loop."""
+    has_run, failures = tmp_path / "has run", list[str]()
+    retry = tenacity.Retrying(stop=tenacity.stop_after_attempt(2), retry=tenacity.retry_if_exception_type(OSError))
+
+    @resumable(operation_id="job", store=tmp_path, retry=retry)
+    def job(cp: Checkpoint) -> list[Any]:
+        log, rows = cp.log("log"), cp.sink(tmp_path / "rows.txt")
+
+        def write(text: str) -> None:
+            log.append(text)
+            rows.write(f"{text}\n")
+            if failures and text == failures[0]:
+                raise OSError(failures.pop())
+
+        write("head")
+        for item in cp.remaining(range(2)):
+            write(f"{item}")
+        write("between")
+        for chapter in cp.remaining(range(2)):
+            write(f"chapter {chapter}")
+            for page in cp.remaining(range(2)):
+                if page and chapter and not has_run.exists():
+                    has_run.touch()
+                    raise KeyboardInterrupt
+                write(f"{chapter}.{page}")
+        return list(log)
+
+    with pytest.raises(KeyboardInterrupt):
+        job()
+    failures.append(fails_at)
+    log = job()
+
+    right = ["head", "0", "1", "between", "chapter_0", "0.0", "0.1", "chapter_1", "1.0", "1.1"]
+    assert [text.replace(" ", "_") for text in log] == right
+    assert (tmp_path / "rows.txt").read_text().replace(" ", "_").split() == right
