@@ -45,6 +45,12 @@ class _Others(NamedTuple):
                 found |= set() if is_itself else leading
         return frozenset(found)
 
+    def has_another(self, saved: str, where: str) -> bool:
+        """Whether *saved* had equal lines beside it, or its line is there and is not the one at *where*."""
+        before = place.last_call(saved)
+        is_there = before != place.last_call(where) and any(before in one.loops for one in self.functions)
+        return is_there or not (saved.startswith("=") or place.is_only_one(saved))
+
     def like(self, saved: str, where: str, new: Set[str], least: float) -> list[str]:
         """The loops that resemble *saved* as much as the one at *where* does."""
         before = place.last_call(saved)
@@ -82,6 +88,7 @@ def moved_from(
     if not gone and not may_be_only_one:
         return None
     others = _others(level, where, frame, outside)
+    may_be_only_one = may_be_only_one and not others.has_another(unmet[0].key, where)
     if may_be_only_one and not (others.loops or others.routes(unmet[0].key, where)):
         is_unlike = place.likeness(unmet[0].key, where) < _ALIKE and _TRIES_AGAIN not in place.names_of(where)
         if is_unlike and _is_over(unmet[0]):
@@ -197,6 +204,12 @@ def _shown(site: Site) -> str:
     return site.key if site.is_named else place.shown(site.key)
 
 
+def _among(saved: str) -> str:
+    """Which of several equal lines *saved* was."""
+    number, _, of = saved.rpartition("#")[2].partition("/")
+    return "" if saved.startswith("=") or not of.isdecimal() or of == "1" else f", number {number} of {of} such lines,"
+
+
 def _doubt_depth(operation_id: str, where: str, view: LoopView) -> InputChangedError:
     depth = "was inside of another loop" if view.outer is not None else "had no loop around it"
     return InputChangedError(
@@ -217,7 +230,7 @@ def _doubt(operation_id: str, where: str, gone: Sequence[Site], rivals: Sequence
         operation_id,
         [
             f"the loop {place.shown(where)} is new",
-            *(f"the loop {_shown(site)} has done items, and is no longer in the program" for site in gone),
+            *(f"the loop {_shown(site)}{_among(site.key)} has done items, and is no longer there" for site in gone),
             *(f"{place.shown(rival)} is new, too" for rival in rivals),
         ],
         [

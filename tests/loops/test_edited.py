@@ -178,6 +178,21 @@ def work(cp, do, urls, pages):
     second(cp, do, pages)
 """
 
+METHOD = """
+    def {}(self, urls):
+        for u in self.cp.remaining(urls):
+            self.do(u)"""
+IN_METHODS = f"""
+class Job:
+    def __init__(self, cp, do):
+        self.cp, self.do = cp, do
+{METHOD.format("first")}
+{METHOD.format("second")}
+class Other(Job):
+    pass
+def work(cp, do, urls, pages):
+"""
+
 
 @pytest.mark.parametrize(
     ("before", "after"),
@@ -209,6 +224,16 @@ def work(cp, do, urls, pages):
             BEFORE + LOOP.format("pages[:0]"),
             HEAD + LOOP.format("list(pages)") + "if not urls: cp.remaining(list(urls))",
             id="one of two lines is new",
+        ),
+        pytest.param(
+            BEFORE + LOOP.format("urls").replace("do(u)", "do(u.lower())"),
+            HEAD + LOOP.format("urls").replace("do(u)", "do(u.lower())"),
+            id="one of two equal lines is gone",
+        ),
+        pytest.param(
+            IN_METHODS + "    Job(cp, do).first(urls)\n    Job(cp, do).second(urls)\n",
+            IN_METHODS + "    Other(cp, do).second(urls)\n    Other(cp, do).first(urls)\n",
+            id="the class that makes both has another name",
         ),
     ],
 )
