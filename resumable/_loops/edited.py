@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from itertools import pairwise
 from types import FrameType
 from typing import NamedTuple
@@ -109,6 +109,25 @@ def moved_from(
         if is_clear and _may_have_moved(found.key, where, frame):
             return _adopted(found, where)
     raise _doubt(operation_id, where, gone, rivals)
+
+
+def check_body(site: Site, frame: FrameType, outside: place.Stack, *, operation_id: str) -> None:
+    """Check that a loop at the first of several equal lines is not that of another one now, by the bodies.
+
+    Raises:
+        InputChangedError: Another line has the body that this one had.
+    """
+    bodies = place.calls_around(frame, outside).bodies
+    body = place.body_at(site.key, frame, outside)
+    if site.body not in ("", body) and site.body in [bodies[one] for one in _equal_lines(site.key, bodies)]:
+        where = f"the loop {_shown(site)}{_among(site.key)} has done items, and another such line stands there now"
+        raise _which(operation_id, [where], [site])
+    site.body = body
+
+
+def _equal_lines(where: str, lines: Iterable[str]) -> list[str]:
+    text = place.last_call(where).rpartition("#")[0]
+    return [one for one in lines if one.rpartition("#")[0] == text]
 
 
 def check_nesting(
@@ -225,14 +244,19 @@ def _doubt_depth(operation_id: str, where: str, view: LoopView) -> InputChangedE
 
 
 def _doubt(operation_id: str, where: str, gone: Sequence[Site], rivals: Sequence[str] = ()) -> InputChangedError:
+    differences = [
+        f"the loop {place.shown(where)} is new",
+        *(f"the loop {_shown(site)}{_among(site.key)} has done items, and is no longer there" for site in gone),
+        *(f"{place.shown(rival)} is new, too" for rival in rivals),
+    ]
+    return _which(operation_id, differences, gone)
+
+
+def _which(operation_id: str, differences: list[str], gone: Sequence[Site]) -> InputChangedError:
     names = [view.name for site in gone for view in site.unmet()]
     return InputChangedError(
         operation_id,
-        [
-            f"the loop {place.shown(where)} is new",
-            *(f"the loop {_shown(site)}{_among(site.key)} has done items, and is no longer there" for site in gone),
-            *(f"{place.shown(rival)} is new, too" for rival in rivals),
-        ],
+        differences,
         [
             *(f"if it is the loop {name!r} of before, go on there:  name={name!r}" for name in names),
             "if it is another loop, begin it anew:  name= with a name of your own",

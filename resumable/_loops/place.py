@@ -13,7 +13,7 @@ import hashlib
 import sys
 import weakref
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any
@@ -39,6 +39,7 @@ _SOMEWHERE = "~"
 _ENTERS = ("CALL", "PRECALL", "BEFORE_", "LOAD_SPECIAL")
 _INLINED = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>"})
 """Functions up to Python 3.11; from 3.12 on, part of the function around."""
+_NO_FOR = ("STORE_", "POP_TOP", "RETURN_", "YIELD_")
 _NAMING = frozenset([*dis.hasname, *dis.haslocal, *dis.hasfree])
 
 Span = tuple[int, int, int, int]
@@ -60,6 +61,7 @@ class FunctionCalls:
     Attributes:
         calls: The text of each call. A call in ``finally`` is compiled twice, but listed once.
         loops: The calls that make loops.
+        bodies: Of those whose text is there several times, digests of what the body of the ``for`` around names.
         names: The variables, attributes and constants that are loaded.
     """
 
@@ -83,6 +85,8 @@ class FunctionCalls:
         self.names = frozenset(name for one in instructions if inside(one.offset) for name in _names(one, code))
         makers = [span for one in instructions if _makes_loop(one) and (span := _span(one))]
         self.loops = self._innermost(makers)
+        several = {span for span, call in self._of_span.items() if call in self.loops and not is_only_one(call)}
+        self.bodies = {self._of_span[span]: _body(code, instructions, span) for span in several}
         self._parts = [(name, span) for one in instructions if (span := _span(one)) for name in _names(one, code)]
 
     def _innermost(self, parts: Iterable[Span]) -> frozenset[str]:
@@ -138,6 +142,24 @@ def _block(code: CodeType, instructions: list[dis.Instruction], opened: int | No
         return False
 
     return is_inside
+
+
+def _body(code: CodeType, instructions: Sequence[dis.Instruction], span: Span) -> str:
+    """A digest of what the body of the ``for`` over the call at *span* names; "" if nothing iterates over it there."""
+    last = max(at for at, one in enumerate(instructions) if one.opname.startswith("CALL") and _span(one) == span)
+    begun = depth = 0
+    found: set[str] = set()
+    for at, one in enumerate(instructions[last + 1 :], last + 1):
+        if not begun and one.opname.startswith(("FOR_ITER", "GET_ANEXT")):
+            begun, end = at, one.argval if one.opname.startswith("FOR_ITER") else None
+        elif not begun and one.opname.startswith(_NO_FOR):
+            return ""
+        elif begun:
+            depth += (one.opname == "GET_ANEXT") - (one.opname == "END_ASYNC_FOR")
+            if depth < 0 if end is None else one.offset >= end:
+                break
+            found.update(_names(one, code))
+    return hashlib.sha256(" ".join(sorted(found)).encode("utf-8", "surrogatepass")).hexdigest()[:12] if begun else ""
 
 
 def _start(one: dis.Instruction) -> tuple[int, int] | None:
@@ -214,6 +236,11 @@ def calls_in(code: CodeType, opened: int | None = None) -> FunctionCalls:
 def calls_around(frame: FrameType, outside: Stack) -> FunctionCalls:
     """The calls in the function of *frame*; only those in the checkpoint's block, if *frame* opened it."""
     return calls_in(frame.f_code, outside.get(address(frame)))
+
+
+def body_at(where: str, frame: FrameType, outside: Stack) -> str:
+    """The digest of the body of the loop that *frame* makes at the place *where*; "" if its line is there once."""
+    return calls_around(frame, outside).bodies.get(last_call(where), "")
 
 
 def call_at(frame: FrameType, opened: int | None = None) -> str:

@@ -13,7 +13,7 @@ from .._runtime.interpreter import is_alive, running_here, stack
 from . import place
 from .anew import SmallLoops
 from .by_position import ItemKey
-from .edited import check_nesting, is_lost_with_outer, moved_from
+from .edited import check_body, check_nesting, is_lost_with_outer, moved_from
 from .failed import Around as FailedAround
 from .failed import Failed
 from .levels import Levels
@@ -246,6 +246,8 @@ class LoopRegistry:
         )
         key = where if name is None else f"={name}"
         if (site := level.sites.get(key)) is not None:
+            if not (site.count or name is not None or place.is_only_one(where)):
+                check_body(site, frame, self._outside, operation_id=self._operation_id)
             return site
         site = self._told_by_name(level, name) if name is not None else self._of_before(level)
         if site is None:
@@ -262,7 +264,10 @@ class LoopRegistry:
         if site is None and name is None:
             check_nesting(self._of_earlier, level, where, frame, self._outside, operation_id=self._operation_id)
         self._forget_unused(level)
-        return level.site(key) if site is None else level.take(site, key)
+        site = level.site(key) if site is None else level.take(site, key)
+        if name is None and not place.is_only_one(where):
+            site.body = place.body_at(where, frame, self._outside)
+        return site
 
     def _forget_unused(self, level: Level) -> None:
         """Forget loops of done items whose names, such as ``f"rows {item}"``, may never come again."""

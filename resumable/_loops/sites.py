@@ -50,10 +50,23 @@ class Site:
         spare: The view of a run inside an earlier item, for reuse.
         wrote: What was written before the compacted runs began.
         gone_through_by: Code that has iterated over a run, and takes no items ahead.
+        body: A digest of the loop's body, as in :class:`~.view.Identity`.
     """
 
     __slots__ = (
-        *("_early", "_passed", "_sum", "context", "count", "compacted", "gone_through_by", "is_named", "key", "left"),
+        *(
+            "_early",
+            "_passed",
+            "_sum",
+            "body",
+            "context",
+            "count",
+            "compacted",
+            "gone_through_by",
+            "is_named",
+            "key",
+            "left",
+        ),
         *("runs", "spare", "wrote"),
     )
 
@@ -61,6 +74,7 @@ class Site:
         self.rename(key)
         self.context: object = None
         self.spare: LoopView | None = None
+        self.body = ""
         self.gone_through_by: CodeType | None = None
         self.wrote: dict[str, Where] = {}
         self.runs: dict[int, LoopView] = {}
@@ -103,6 +117,7 @@ class Site:
         """Add *view*, a run read from a checkpoint."""
         identity = view.identity
         self.runs[identity.run] = view
+        self.body = identity.body
         self.wrote.update(spanned(self.wrote, view.wrote.compacted))
         if (
             identity.compacted and identity.compacted == self.compacted
@@ -134,7 +149,8 @@ class Site:
         """The identity of a *run* that is made now, in that *turn* of the plain loops around."""
         if run <= self.compacted and run not in self.left:  # the next run takes its view, while a thread saves
             run = self.compacted + 1
-        return Identity(within, self.key, run, self.compacted, self.marks, left=written(self.left), turn=turn)
+        left = written(self.left)
+        return Identity(within, self.key, run, self.compacted, self.marks, left=left, turn=turn, body=self.body)
 
     def saved(self, run: int) -> dict[str, Any] | None:
         """The position of a compacted *run*; None if it begins anew."""

@@ -26,6 +26,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
         over: Whether it has ended.
         left: The compacted runs that were left before their end, as :func:`written` encodes them; the others ended.
         turn: The turn of the plain loops around it, as :func:`~.place.turn_of` returns it.
+        body: If its line is there several times, a digest of its body.
     """
 
     within: tuple[str, ItemKey] | None = None
@@ -36,6 +37,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True):
     over: bool = False
     left: str = ""
     turn: str = ""
+    body: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The saved form."""

@@ -247,6 +247,19 @@ def test_no_loop_goes_on_where_another_one_could_have_been_left(
         assert run_text(manager, after, pages="abcd") == "abcd"
 
 
+UPPER, LOWER = (LOOP.format("urls").replace("do(u)", f"do(u.{name}())") for name in ("upper", "lower"))
+
+
+def test_equal_lines_with_other_bodies_that_change_places_are_refused(manager: CheckpointManager) -> None:
+    assert run_text(manager, HEAD + UPPER + LOWER, "C") == "AB"
+
+    with pytest.raises(InputChangedError, match=r"number 1 of 2 such lines, .* another such line stands there now"):
+        run_text(manager, HEAD + LOWER + UPPER)
+
+    edited = HEAD + UPPER.replace("upper()", "upper().strip()") + LOWER
+    assert run_text(manager, edited) == "CDabcd"
+
+
 def test_a_finished_loop_does_not_leave_out_what_a_new_line_gives(manager: CheckpointManager) -> None:
     run_text(manager, BEFORE + "do('end')", "end")
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -336,3 +337,40 @@ def test_a_place_is_known_in_a_few_microseconds() -> None:
 
     assert place.place_of(frame, cp.outside)
     assert deep(4) < 50e-6
+
+
+def test_the_bodies_of_equal_lines_are_told_apart() -> None:
+    def plain(cp: Any, a: Any, b: Any) -> None:
+        for _ in cp.remaining(a):
+            a()
+        for _ in enumerate(cp.remaining(a)):
+            b()
+        for _ in cp.remaining(b):
+            a()
+        for _ in cp.remaining(a):
+            for _ in cp.remaining(b):
+                a()
+            b()
+        todo = cp.remaining(a)
+        for _ in todo:
+            a()
+
+    async def asynchronous(cp: Any, a: Any, b: Any) -> None:
+        async for _ in cp.remaining(a):
+            async for _ in cp.remaining(b):
+                a()
+            b(1)
+        async for _ in cp.remaining(a):
+            b(1)
+        a(2)
+
+    def bodies_in(code: CodeType) -> dict[str, str]:
+        return {call.rpartition(":")[2]: body for call, body in place.calls_in(code).bodies.items()}
+
+    bodies = bodies_in(plain.__code__)
+    assert bodies["a cp remaining#1/4"] == bodies["b cp remaining#1/2"] != bodies["a cp remaining#2/4"]
+    assert bodies["a cp remaining#3/4"] not in {bodies["a cp remaining#1/4"], bodies["a cp remaining#2/4"], ""}
+    assert bodies["a cp remaining#4/4"] == ""
+    bodies = bodies_in(asynchronous.__code__)
+    assert bodies["a cp remaining#1/2"] not in {bodies["a cp remaining#2/2"], ""}
+    assert len(bodies) == 2
