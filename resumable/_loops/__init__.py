@@ -5,7 +5,8 @@ does so for few items at low cost, ``anew`` makes them where one was made before
 another. ``consumers`` detects who iterates ahead of the work, ``gathering`` who takes all items before the work on any,
 ``pairs`` who takes several off one iterator, ``handed_on`` who puts them into a pool or a queue. ``bodies`` detects
 what a loop's body would lose, ``begun_anew`` what a run that goes on begins anew; ``written`` finds the loop in the
-program's text, ``carried`` reads which variables its body carries on, and ``helpers`` what its functions add to.
+program's text, ``carried`` reads which variables its body carries on, ``harmless`` which of them may begin anew, and
+``helpers`` what its functions add to.
 ``loop`` is the base class; the done items are kept by one of four ledgers: ``by_position``, ``by_key``, ``by_page``,
 ``out_of_order``. ``pages`` fetches pages from a server. ``registry`` holds the loops of a checkpoint, ``levels`` the
 loops inside items of other loops. ``running`` knows which loop runs inside which, ``apart`` holds back the writes of
@@ -34,6 +35,7 @@ __all__ = [
     "fingerprint",
     "gathering",
     "handed_on",
+    "harmless",
     "helpers",
     "levels",
     "loop",

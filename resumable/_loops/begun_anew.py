@@ -14,9 +14,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from .._runtime.interpreter import is_standard_stream, variable_in
-from .carried import Carried, carried_by, name_of
+from .carried import Carried, carried_by
 from .helpers import added_to
-from .written import Written, loop_at, ticking_loops
+from .written import Written, loop_at, name_of, ticking_loops
 
 if TYPE_CHECKING:
     from .loop import LoopOwner

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-from .written import Head, Written, next_of
+from .harmless import may_begin_anew
+from .written import Head, Written, name_of, next_of
 
 _CHANGES = frozenset(
     ("add", "append", "appendleft", "extend", "insert", "pop", "popleft", "remove", "setdefault", "update")
@@ -46,7 +47,7 @@ def carried_by(written: Written) -> Carried:
     inside = set(map(id, ast.walk(loop)))
     later = _read_elsewhere(scope, loop, inside)
     at_end = walk.at_end or set()
-    unseen = (walk.summed - walk.worked) | walk.scaled
+    unseen = (walk.summed - walk.worked) | walk.scaled | may_begin_anew(loop)
     only_told = {name for name in unseen - later if "." not in name and name in assigned_in(scope)}
     names = {
         name
@@ -111,15 +112,6 @@ def _constants(scope: ast.AST, loop: Head, name: str) -> Iterable[object]:
         return [ast.literal_eval(max(found, key=lambda one: one.lineno))] if found else []
     except (ValueError, TypeError, SyntaxError):
         return []
-
-
-def name_of(node: ast.AST) -> str:
-    """``x`` or ``self.x``; "" of anything else."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-        return f"{node.value.id}.{node.attr}"
-    return ""
 
 
 class _Walk:

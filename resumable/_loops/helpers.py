@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+import linecache
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 from .._runtime.interpreter import variable_in
-from .carried import assigned_in, name_of
-from .written import Written, is_of_others, text_of
+from .carried import assigned_in
+from .written import Written, is_of_others, name_of, text_of
 
 _ADDS = frozenset(("add", "append", "appendleft", "extend", "insert"))
 
@@ -54,18 +56,29 @@ def _of_method(function: Any, base: str, value: Any) -> Iterator[tuple[str, Any]
 
 @lru_cache(maxsize=256)
 def _names(code: CodeType) -> tuple[str, ...]:
-    """What the function adds to that it has not made itself: ``rows``, ``self.rows``."""
+    """What the function adds to that it has not made itself: ``rows``, ``self.rows``; no number that nobody reads."""
     scope = text_of(code)
     if scope is None:
         return ()
     made = assigned_in(scope) - set(code.co_varnames[:1])
     return tuple(
-        sorted({name for one in ast.walk(scope) if (name := _added(one)).partition(".")[0] not in made} - {""})
+        sorted(
+            {name for one in ast.walk(scope) if (name := _added(one, code.co_filename)).partition(".")[0] not in made}
+            - {""}
+        )
     )
 
 
-def _added(node: ast.AST) -> str:
+def _added(node: ast.AST, file: str) -> str:
     if isinstance(node, ast.AugAssign):
-        return name_of(node.target)
+        name = name_of(node.target)
+        return name if _is_read(file, name) else ""
     is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _ADDS
     return name_of(node.func.value) if is_call else ""  # type: ignore[attr-defined]
+
+
+def _is_read(file: str, name: str) -> bool:
+    """Whether the text has it otherwise than where it is set."""
+    lines = (line for line in linecache.getlines(file) if not re.match(r"\s*(global|nonlocal)\b", line))
+    is_set = r"(?!\s*(\+=|-=|=(?!=)|:))"
+    return re.search(rf"\b{name.rpartition('.')[2]}\b{is_set}", "".join(lines)) is not None

@@ -102,6 +102,15 @@ def _read(code: CodeType, at: int) -> Written | None:
     return Written(loop, scope) if loop is not None and scope is not None else None
 
 
+def name_of(node: ast.AST) -> str:
+    """``x`` or ``self.x``; "" of anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return f"{node.value.id}.{node.attr}"
+    return ""
+
+
 def text_of(code: CodeType) -> ast.AST | None:
     """The function's definition; None if it cannot be read."""
     ends = [end for _, end, _, _ in code.co_positions() if end is not None]

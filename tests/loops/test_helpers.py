@@ -68,6 +68,7 @@ def by_an_inner_function(stops_at: int | None) -> None:
             count()
             if item == stops_at:
                 raise LookupError
+    assert found
 
 
 @pytest.mark.parametrize(
