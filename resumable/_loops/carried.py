@@ -7,13 +7,12 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-from .harmless import may_begin_anew
+from .harmless import may_begin_anew, named_cache, only_told, without_items
 from .written import Head, Written, name_of, next_of
 
 _CHANGES = frozenset(
     ("add", "append", "appendleft", "extend", "insert", "pop", "popleft", "remove", "setdefault", "update")
 )
-_TELLS = frozenset(("debug", "info", "log", "print", "set_description", "set_postfix", "warning"))
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _LEAVES = ast.Continue | ast.Break | ast.Return | ast.Raise
 
@@ -47,17 +46,19 @@ def carried_by(written: Written) -> Carried:
     inside = set(map(id, ast.walk(loop)))
     later = _read_elsewhere(scope, loop, inside)
     at_end = walk.at_end or set()
-    unseen = (walk.summed - walk.worked) | walk.scaled | may_begin_anew(loop)
-    only_told = {name for name in unseen - later if "." not in name and name in assigned_in(scope)}
     names = {
         name
-        for name in (walk.stored | walk.changed) - only_told
+        for name in walk.stored | walk.changed
         if name.partition(".")[0] not in walk.own
         and (
             (name in walk.stored and (name in walk.exposed or (name not in at_end and _is_seen(name, later, scope))))
             or (name in walk.changed and name in walk.exposed and (name in walk.read or _is_seen(name, later, scope)))
         )
     }
+    unseen = {name for name in names if not _is_seen(name, later, scope)}
+    names -= only_told(loop, unseen & walk.summed) | named_cache(unseen & walk.changed)
+    names -= unseen & (walk.scaled | may_begin_anew(loop))
+    names -= without_items(loop, walk.own, names & walk.stored)
     begins = {name: value for name in names for value in _constants(scope, loop, name)}
     own = {loop.iter.id} if isinstance(loop, ast.For | ast.AsyncFor) and isinstance(loop.iter, ast.Name) else set()
     nexts = {name for name in walk.nexts if name in walk.exposed} - own
@@ -125,7 +126,7 @@ class _Walk:
         nexts: Arguments of ``next()``.
         at_end: Variables that are set on each way to the end of the body; None if no way leads there.
         made_where_missing: Variables that it only sets where they are None.
-        summed: Variables that it only changes by ``+=``. ``worked``: those that decide more than what is told.
+        summed: Variables that it only changes by ``+=``.
         scaled: Variables that it multiplies, as the delay of a retry.
         added, emptied: Variables that it puts something into, or makes empty.
     """
@@ -141,10 +142,8 @@ class _Walk:
         self.made_where_missing: set[str] = set()
         self.added: set[str] = set()
         self.emptied: set[str] = set()
-        self.worked: set[str] = set()
         self.scaled: set[str] = set()
         self._assigned: set[str] = set()
-        self._is_telling = False
         self._stores: dict[str, int] = {}
         self._inner = 0
 
@@ -202,7 +201,7 @@ class _Walk:
         return known
 
     def _if(self, one: ast.If, known: set[str]) -> set[str] | None:
-        self._told(one.test, known)
+        self._expression(one.test, known)
         before = dict(self._stores)
         then = self._statements(one.body, set(known))
         missing = _tested_for_none(one.test)
@@ -240,7 +239,7 @@ class _Walk:
         elif isinstance(one, ast.AugAssign):
             self._expression(one.value, known)
             if name := name_of(one.target):
-                self._load(name, known, is_work=False)
+                self._load(name, known)
                 if isinstance(one.op, ast.Mult | ast.Div | ast.Pow):
                     self.scaled.add(name)
                 self._put(name, known, is_sum=True)
@@ -285,9 +284,7 @@ class _Walk:
         else:
             self._expression(node, known)
 
-    def _load(self, name: str, known: set[str], *, is_read: bool = True, is_work: bool = True) -> None:
-        if is_work and not self._is_telling:
-            self.worked.add(name)
+    def _load(self, name: str, known: set[str], *, is_read: bool = True) -> None:
         if is_read:
             self.read.add(name)
         if name not in known and name.partition(".")[0] not in known:
@@ -310,19 +307,7 @@ class _Walk:
         else:
             self._within(one, known)
 
-    def _told(self, one: ast.expr, known: set[str]) -> None:
-        """A test, or what is printed: most numbers that only stand there tell a person how far the loop is."""
-        before, self._is_telling = self._is_telling, True
-        if name := name_of(one):
-            self._load(name, known)
-        else:
-            self._expression(one, known)
-        self._is_telling = before
-
     def _call(self, one: ast.Call, known: set[str]) -> None:
-        if not self._is_telling and getattr(one.func, "attr", getattr(one.func, "id", "")) in _TELLS:
-            self._told(one, known)
-            return
         if name := next_of(one):
             self.nexts.add(name)
         if isinstance(one.func, ast.Attribute):
@@ -366,4 +351,6 @@ def _tested_for_none(test: ast.expr) -> str:
     """``x`` of ``x is None`` and ``not x``; "" of another test."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         return name_of(test.operand)
+    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.Or):
+        return _tested_for_none(test.values[0])
     return name_of(test.left) if isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Is) else ""

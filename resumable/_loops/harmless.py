@@ -1,8 +1,12 @@
-"""Which variables of a loop's body may begin anew in each run: the time of the last message, a delay, a cache."""
+"""Which variables of a loop's body may begin anew in each run: the time of the last message, a delay, a cache.
+
+This is judged by the text, and so only roughly.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
@@ -10,6 +14,13 @@ from .written import Head, name_of
 
 _CLOCKS = frozenset(("monotonic", "monotonic_ns", "now", "perf_counter", "perf_counter_ns", "time", "utcnow"))
 _SCALES = ast.Mult | ast.Div | ast.Pow
+_LOGS = ("critical", "debug", "error", "exception", "info", "log", "warn", "warning")
+_BARS = ("progress", "set_description", "set_postfix", "set_postfix_str")
+_TELLS = frozenset(("echo", "print", "secho", *_LOGS, *_BARS))
+_COMPUTES = frozenset(
+    ("abs", "float", "format", "int", "len", "max", "min", "monotonic", "now", "perf_counter", "round", "str", "time")
+)
+_CACHE = re.compile("cache|memo", re.IGNORECASE)
 
 
 def may_begin_anew(loop: Head) -> set[str]:
@@ -73,3 +84,111 @@ def _targets(statements: Iterable[ast.stmt]) -> Iterator[ast.Subscript]:
 
 def _mentions(value: ast.expr, name: str) -> bool:
     return any(name_of(one) == name for one in ast.walk(value))
+
+
+# -- what is only told, and what comes from no item
+
+
+def only_told(loop: ast.AST, names: set[str]) -> set[str]:
+    """Those numbers that the body only tests or prints, as a person wants to see how far the loop is."""
+    told = {id(part) for one in ast.walk(loop) if _tells(one) for part in _told_by(one)}
+    told |= {id(part) for one in ast.walk(loop) if isinstance(one, ast.If | ast.While) for part in ast.walk(one.test)}
+    return {name for name in names if _is_told(loop, name, told, frozenset())}
+
+
+def _is_told(loop: ast.AST, name: str, told: set[int], through: frozenset[str]) -> bool:
+    """Whether nothing but a test, a print, or a number that is only told itself reads *name*."""
+    loads = [one for one in ast.walk(loop) if isinstance(one, ast.Name | ast.Attribute) and name_of(one) == name]
+    reads = [one for one in loads if isinstance(one.ctx, ast.Load) and id(one) not in told]
+    computed: dict[int, set[str]] = {}
+    for one in _assignments(loop):
+        if all(_called(call) in _COMPUTES for call in ast.walk(one.value) if isinstance(call, ast.Call)):
+            computed |= {id(part): set(map(name_of, one.targets)) for part in ast.walk(one.value)}
+    into = set().union(*(computed.get(id(one), {""}) for one in reads)) - {name} - through
+    return "" not in into and all(_is_told(loop, one, told, through | {name}) for one in into)
+
+
+def _tells(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Call):
+        return False
+    is_stream = isinstance(node.func, ast.Attribute) and name_of(node.func.value) in ("sys.stderr", "sys.stdout")
+    is_file = any(one.arg == "file" for one in node.keywords)
+    return is_stream or (_called(node) in _TELLS and not is_file)
+
+
+def _told_by(call: ast.AST) -> Iterator[ast.AST]:
+    assert isinstance(call, ast.Call)
+    for one in (*call.args, *call.keywords):
+        yield from ast.walk(one)
+
+
+def without_items(loop: ast.AST, own: set[str], names: set[str]) -> set[str]:
+    """Those that the body sets to nothing of an item: a clock's time, a token, a connection.
+
+    Args:
+        own: The variables of the loop's item.
+    """
+    assignments = list(_assignments(loop))
+    ours = set(own)
+    size = -1
+    while size != len(ours):
+        size = len(ours)
+        for targets, value in _flows(loop):
+            if ours & _names_in(value):
+                ours |= targets
+    found = set()
+    for name in names:
+        values = [one.value for one in assignments if name in set().union(*map(_variables, one.targets))]
+        is_only_set = values and not any(_changes(one, name) for one in ast.walk(loop))
+        if is_only_set and not any(_holds_work(value, ours | {name}) for value in values):
+            found.add(name)
+    return found
+
+
+def _holds_work(value: ast.expr, ours: set[str]) -> bool:
+    is_constant = not any(isinstance(one, ast.Call | ast.Name | ast.Attribute) for one in ast.walk(value))
+    return is_constant or bool(ours & _names_in(value))
+
+
+def _flows(loop: ast.AST) -> Iterator[tuple[set[str], ast.AST]]:
+    """What is put into which variables."""
+    for one in ast.walk(loop):
+        if isinstance(one, ast.Assign):
+            yield set().union(*map(_variables, one.targets)), one.value
+        elif isinstance(one, ast.AugAssign | ast.AnnAssign | ast.NamedExpr) and one.value is not None:
+            yield _variables(one.target), one.value
+        elif isinstance(one, ast.For | ast.AsyncFor | ast.comprehension):
+            yield _variables(one.target), one.iter
+        elif isinstance(one, ast.withitem) and one.optional_vars is not None:
+            yield _variables(one.optional_vars), one.context_expr
+
+
+def named_cache(names: set[str]) -> set[str]:
+    """Those that the program calls a cache."""
+    return {name for name in names if _CACHE.search(name)}
+
+
+def _changes(node: ast.AST, name: str) -> bool:
+    if isinstance(node, ast.AugAssign):
+        return name_of(node.target) == name
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return name_of(node.func.value) == name and node.func.attr not in ("get", "items", "keys", "values")
+    return isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and name_of(node.value) == name
+
+
+def _assignments(loop: ast.AST) -> Iterator[ast.Assign]:
+    return (one for one in ast.walk(loop) if isinstance(one, ast.Assign))
+
+
+def _variables(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.Tuple | ast.List | ast.Starred):
+        return set().union(*map(_variables, ast.iter_child_nodes(node)))
+    return {name_of(node)} - {""}
+
+
+def _names_in(node: ast.AST) -> set[str]:
+    return {name for one in ast.walk(node) if (name := name_of(one))}
+
+
+def _called(call: ast.Call) -> str:
+    return str(getattr(call.func, "attr", getattr(call.func, "id", "")))

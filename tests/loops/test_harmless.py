@@ -7,7 +7,9 @@ import textwrap
 
 import pytest
 
+from resumable._loops.carried import carried_by
 from resumable._loops.harmless import may_begin_anew
+from resumable._loops.written import Written
 
 
 def harmless(text: str) -> set[str]:
@@ -36,3 +38,81 @@ def harmless(text: str) -> set[str]:
 )
 def test_what_may_begin_anew(body: str, names: set[str]) -> None:
     assert harmless(f"for x in y:\n    {body}") == names
+
+
+HARMLESS = {
+    "a rate": """
+        n, began = 0, time.time()
+        for x in y:
+            n += 1
+            rate = n / (time.time() - began)
+            bar.set_postfix(rate=rate)
+        """,
+    "a count on the terminal": """
+        n = 0
+        for x in y:
+            n += 1
+            sys.stderr.write(f"{n}")
+        """,
+    "when it was told last": """
+        last = 0
+        for x in y:
+            if time.time() - last > 5:
+                print(x)
+                last = time.time()
+        """,
+    "a token": """
+        token, expires = None, 0
+        for x in y:
+            if time.time() > expires:
+                token, expires = login()
+            get(x, token)
+        """,
+    "a connection": """
+        db = None
+        for x in y:
+            if db is None or db.closed:
+                db = connect()
+            db.get(x)
+        """,
+    "a cache": """
+        known = {}
+        for x in y:
+            if x.k not in known:
+                known[x.k] = look(x.k)
+            f(known[x.k])
+        """,
+    "a cache by its name": """
+        cache = {}
+        for x in y:
+            try:
+                found = cache[x]
+            except KeyError:
+                found = cache[x] = look(x)
+            f(found)
+        """,
+}
+LOST = {
+    "a number of files": ("n = 0\nfor x in y:\n    n += 1\n    name = f'{n}.txt'\n    save(name)", "n"),
+    "printed to a file": ("n = 0\nfor x in y:\n    n += 1\n    print(n, file=rows)", "n"),
+    "of the item by a step": ("last = None\nfor x in y:\n    key = x.key\n    f(last)\n    last = key", "last"),
+    "a flag": ("is_first = True\nfor x in y:\n    if is_first: head()\n    is_first = False", "is_first"),
+    "groups": ("groups = {}\nfor x in y:\n    if x.k not in groups:\n        groups[x.k] = []\nf(groups)", "groups"),
+    "seen": ("seen = set()\nfor x in y:\n    if x not in seen:\n        seen.add(x)\n        f(x)", "seen"),
+}
+
+
+def names_of(text: str) -> frozenset[str]:
+    tree = ast.parse(textwrap.dedent(text))
+    loop = next(one for one in ast.walk(tree) if isinstance(one, ast.For))
+    return carried_by(Written(loop, tree)).names - carried_by(Written(loop, tree)).made_where_missing
+
+
+@pytest.mark.parametrize("text", HARMLESS.values(), ids=HARMLESS)
+def test_what_is_not_carried_on(text: str) -> None:
+    assert names_of(text) == set()
+
+
+@pytest.mark.parametrize(("text", "name"), LOST.values(), ids=LOST)
+def test_what_is_carried_on(text: str, name: str) -> None:
+    assert names_of(text) == {name}
