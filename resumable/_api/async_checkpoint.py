@@ -14,7 +14,7 @@ from .._errors import STOPS
 from .._runtime import signals
 from .._runtime.interpreter import opening_from_here, show_users_frames_only
 from .._runtime.steps import acquire, exchange_async, run_async
-from .._text.hints import explained
+from .._text.hints import explained, explained_later
 from .base import ALWAYS, SEEKABLE, BaseCheckpoint, KeyOf, R, S, T
 from .inner import Inner
 
@@ -112,7 +112,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         async with self._turn:
             await run_async(self._operation.save(reason))
 
-    @explained
+    @explained_later
     def remaining(
         self,
         items: AsyncIterable[T] | Iterable[T],

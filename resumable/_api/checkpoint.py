@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from .._errors import STOPS
 from .._runtime.interpreter import has_gil, is_held_here, show_users_frames_only
 from .._runtime.steps import exchange, run
-from .._text.hints import explained
+from .._text.hints import explained, explained_later
 from .base import ALWAYS, SEEKABLE, BaseCheckpoint, KeyOf, R, S, T, count_lock
 from .files import Files
 from .inner import Inner
@@ -134,7 +134,7 @@ class Checkpoint(Files, BaseCheckpoint[S]):
         sinks = self._operation.parts.sinks
         return bool(sinks.opened) and sinks.is_busy_here()
 
-    @explained
+    @explained_later
     def remaining(
         self,
         items: Iterable[T],

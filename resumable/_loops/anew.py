@@ -21,7 +21,7 @@ from .streak import Past, Streak, identified, is_kept_whole
 from .view import LoopView
 
 _MANY = 4096
-_DEPTH = 3
+_DEPTH = 2
 """Number of calls from the user's code to here."""
 
 

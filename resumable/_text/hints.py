@@ -96,26 +96,24 @@ def _advice(name: str, known: Mapping[str, object]) -> str:
     return f"{close[0]}=..." if close else ""
 
 
+def _arguments(function: Callable[..., Any]) -> tuple[dict[str, None], int | None]:
+    """The names of its arguments, and how many of them may be given by position."""
+    code = inspect.unwrap(function).__code__
+    known = dict.fromkeys(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+    return known, None if code.co_flags & inspect.CO_VARARGS else code.co_argcount
+
+
 def explained(function: Callable[P, R]) -> Callable[P, R]:
     """Have *function* name the right argument where it is called with one that it does not have, or with too many."""
-    code, called = inspect.unwrap(function).__code__, function.__name__
-    known = dict.fromkeys(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
-    takes = None if code.co_flags & inspect.CO_VARARGS else code.co_argcount
-
+    called, (known, takes) = function.__name__, _arguments(function)
     takes_two = takes is None or takes > 1
-    takes_name = "name" in code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
     untyped: Callable[..., Any] = function
 
     @functools.wraps(function)
-    def call(first: Any = _MISSING, second: Any = _MISSING, /, *args: Any, name: Any = _MISSING, **kwargs: Any) -> Any:
+    def call(first: Any = _MISSING, second: Any = _MISSING, /, *args: Any, **kwargs: Any) -> Any:
         has_two = takes_two and second is not _MISSING
-        if has_two and not kwargs and not args:  # as most often; packed into args, it would take twice as long
-            if name is _MISSING:
-                return untyped(first, second)
-            if takes_name:
-                return untyped(first, second, name=name)
-        if name is not _MISSING:
-            kwargs["name"] = name
+        if has_two and not kwargs and not args:
+            return untyped(first, second)  # as most often; packed into args, it would take twice as long
         for given in kwargs:
             if given not in known:
                 raise unknown_argument(called, kwargs, known)
@@ -123,14 +121,35 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
             return untyped(first, second, *args, **kwargs)
         args = tuple(one for one in (first, second) if one is not _MISSING) + args
         if takes is not None and len(args) > takes:
-            by_name = ", ".join(f"{one}=..." for one in list(known)[takes:])
-            raise TypeError(f"{called}() takes these by name only: {by_name}")
+            raise TypeError(_by_name_only(called, known, takes))
         return untyped(*args, **kwargs)
 
     return cast("Callable[P, R]", call)
 
 
 _MISSING: Any = object()
+_EXPLAINED_LATER: dict[str, Callable[..., Any]] = {}
+
+
+def explained_later(function: Callable[P, R]) -> Callable[P, R]:
+    """Have a note name the right argument, once the error of a wrong call leaves the block: no call takes longer."""
+    _EXPLAINED_LATER[function.__qualname__] = function
+    return function
+
+
+def _by_name_only(called: str, known: Mapping[str, object], takes: int) -> str:
+    return f"{called}() takes these by name only: " + ", ".join(f"{one}=..." for one in list(known)[takes:])
+
+
+def _wrong_argument(message: str) -> str | None:
+    """What to write, if *message* is Python's for a call of what is explained later."""
+    call = re.match(r"([\w.]+)\(\) (got an unexpected keyword argument '(\w+)'|takes .* positional argument)", message)
+    if call is None or (function := _EXPLAINED_LATER.get(call[1])) is None:
+        return None
+    known, takes = _arguments(function)
+    if call[3]:
+        return str(unknown_argument(function.__name__, [call[3]], known))
+    return None if takes is None else _by_name_only(function.__name__, known, takes)
 
 
 _MISUSES = {
@@ -152,3 +171,5 @@ def note_on_misuse(error: BaseException) -> None:
         for message, advice in _MISUSES.items():
             if re.match(message, str(error)):
                 error.add_note(f"resumable: {advice}")
+        if wrong := _wrong_argument(str(error)):
+            error.add_note(f"resumable: {wrong}")

@@ -64,13 +64,28 @@ def test_the_signature_is_still_that_of_the_options() -> None:
     ],
 )
 def test_a_map_names_the_right_option(tmp_path: Path, name: str, said: str) -> None:
-    with checkpointed("job", store=tmp_path) as cp:
-        with pytest.raises(TypeError, match=r"^map\(\) has no argument") as caught:
-            cp.map(abs, [1], **{name: 1})  # type: ignore[arg-type]
-        with pytest.raises(TypeError, match=r"^remaining\(\) has no argument 'colour': its arguments are items, key"):
-            cp.remaining([1], colour=3)  # type: ignore[call-arg]
+    with (
+        checkpointed("job", store=tmp_path) as cp,
+        pytest.raises(TypeError, match=r"^map\(\) has no argument") as caught,
+    ):
+        cp.map(abs, [1], **{name: 1})  # type: ignore[arg-type]
 
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"colour": 3}, "remaining() has no argument 'colour': its arguments are items, key"),
+        ({"max_items": 3}, "remaining() has no argument 'max_items': write limit=..."),
+        ({}, "remaining() takes these by name only: name=..., fingerprint=..., limit=..., retry_failed=..."),
+    ],
+)
+def test_a_loop_names_the_right_option_in_a_note(tmp_path: Path, given: dict[str, int], said: str) -> None:
+    with pytest.raises(TypeError) as caught, checkpointed("job", store=tmp_path) as cp:
+        cp.remaining([1], *(() if given else (None, "pages")), **given)  # type: ignore[arg-type]
+
+    assert any(said in note for note in caught.value.__notes__)
 
 
 @pytest.mark.parametrize(("given", "said"), [(4, "ThreadPoolExecutor(4)"), ("four", "ThreadPoolExecutor(8)")])
