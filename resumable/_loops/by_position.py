@@ -43,11 +43,12 @@ class Ledger(ABC):
         start: Number of items that were done before this run.
         total: Number of items, as far as the loop knows.
         is_left_out: Whether an earlier run has done all items, so that they are skipped.
+        has_inner: Whether a loop was made inside an item.
     """
 
     start: int
     total: int | None = None
-    is_left_out = False
+    is_left_out = has_inner = False
     _samples: Samples
 
     def keys(self, position: int) -> list[ItemKey] | None:
@@ -61,6 +62,14 @@ class Ledger(ABC):
     def is_at(self, item: object, at: ItemKey) -> bool:
         """Whether *item* is the one that *at* identifies; False if that is unknown."""
         return False
+
+    def check_under_way(self, position: int) -> None:
+        """A loop inside the item after *position* done ones goes on: check that the item is the same as before.
+
+        Raises:
+            InputChangedError: It is another one.
+        """
+        return
 
     @abstractmethod
     def has_done(self, item: ItemKey, position: int) -> bool:
@@ -105,6 +114,7 @@ class PositionLedger(Ledger):
         if any(position >= self.start for position in samples.expected):
             raise ValueError("a saved sample lies at or beyond the saved position")
         self._samples = samples if self.is_sampled else Samples()
+        self._under_way = next(iter(_fingerprint.samples_from(saved.get("under_way", ()))), None)
         self._expected_roll: str | None = saved.get("rolled") if self.is_full else None
         self._expected_total: int | None = saved.get("total")
         self.total = sources.length(items)
@@ -169,6 +179,22 @@ class PositionLedger(Ledger):
 
     # -- has the input changed?
 
+    def check_under_way(self, position: int) -> None:
+        before, now = self._under_way, self._sample_at(position)
+        if before is None or now is None or before.position != position or before.digest == now.digest:
+            return
+        raise InputChangedError(
+            self._operation_id,
+            [f"items[{position}] was {before.shown}, is {now.shown} now, and a loop inside it goes on in the middle"],
+            ["put the items back into their order", *self._ways_back()],
+        )
+
+    def _ways_back(self) -> list[str]:
+        return [
+            f"start over, which does all items again:  {command_for('rm', self._operation_id)}",
+            "start over, and allow order and number to change from then on:  remaining(..., key=...)",
+        ]
+
     def _check_indexed(self, items: Sequence[Any]) -> None:
         """Compare the done items by index, without iterating, unless every item must be compared."""
         if self.is_sampled and len(items) < self.start:
@@ -226,11 +252,8 @@ class PositionLedger(Ledger):
         if None not in (self.total, self._expected_total) and self.total != self._expected_total:
             self._differences.append(f"there were {self._expected_total:,} items, there are {self.total:,} now")
         ways_on = [] if length is not None and length <= self.start else [self._way_on()]
-        ways_back = [
-            f"start over, which does all items again:  {command_for('rm', self._operation_id)}",
-            "start over, and allow order and number to change from then on:  remaining(..., key=...)",
-        ]
-        raise InputChangedError(self._operation_id, self._differences, [*self._ways_behind(), *ways_on, *ways_back])
+        ways = [*self._ways_behind(), *ways_on, *self._ways_back()]
+        raise InputChangedError(self._operation_id, self._differences, ways)
 
     def _way_on(self) -> str:
         return (
@@ -253,23 +276,39 @@ class PositionLedger(Ledger):
     # -- saved form
 
     def as_now(self, position: int) -> Callable[[], dict[str, Any]]:
+        more: dict[str, Any] = {}
+        if (sample := self._sample_under_way(position)) is not None:
+            more["under_way"] = [list(sample)]
         if not self.is_full:
-            return partial(self._form, position, self._last_done(position))
+            return partial(self._form, position, self._last_done(position), **more)
         # The rolled digest for this position will soon be gone.
         position, rolled = self._rolled_at(position)
-        return partial(self._form, position, self._last_done(position), rolled=rolled)
+        return partial(self._form, position, self._last_done(position), rolled=rolled, **more)
 
-    def _form(self, position: int, last: Sample | None, **rolled: str | None) -> dict[str, Any]:
+    def _form(self, position: int, last: Sample | None, **more: Any) -> dict[str, Any]:
         samples = self._samples.saved(lambda sampled: sampled < position, last)
-        return {"by": "position", "position": position, "total": self.total, "samples": samples, **rolled}
+        return {"by": "position", "position": position, "total": self.total, "samples": samples, **more}
 
     def _last_done(self, position: int) -> Sample | None:
         """A sample of the last done item, if it is at hand and the loop's body cannot have changed it."""
+        return self._lasting(position - 1)
+
+    def _sample_under_way(self, position: int) -> Sample | None:
+        before = self._under_way
+        if before is not None and before.position == position:  # kept if the item is another one now
+            return before
+        return self._sample_at(position) if self.has_inner else None
+
+    def _sample_at(self, position: int) -> Sample | None:
+        """A sample of the item under way, as it was handed out, if there is one."""
+        return (self._samples.at(position) if self.is_sampled else None) or self._lasting(position)
+
+    def _lasting(self, position: int) -> Sample | None:
         items = self._items
-        if not self.is_sampled or type(items) not in sources.SEEKABLE or not 0 < position <= len(items):
+        if not self.is_sampled or type(items) not in sources.SEEKABLE or not 0 <= position < len(items):
             return None
-        item = items[position - 1]
-        return _fingerprint.sample(position - 1, item) if _fingerprint.is_lasting(item) else None
+        item = items[position]
+        return _fingerprint.sample(position, item) if _fingerprint.is_lasting(item) else None
 
     def _roll(self, item: Any) -> None:
         count, rolled = self._rolls[-1]

@@ -63,6 +63,10 @@ class Samples:
         # One assignment of a whole tuple, because a save in another thread may read it.
         self._kept = samples if len(samples) < _MANY_SAMPLES else thinned(samples, last=8)
 
+    def at(self, position: int) -> Sample | None:
+        """The sample of the item at *position*; None if it was not sampled."""
+        return next((one for one in self._kept if one.position == position), None)
+
     def saved(self, is_done: Callable[[int], bool], last: Sample | None = None) -> list[list[Any]]:
         """The saved form: the few samples of done items that are kept for good, and the *last* done one if given."""
         samples = thinned(one for one in self._kept if is_done(one.position))
@@ -131,7 +135,7 @@ def show(item: object) -> str:
 
 def is_lasting(item: object) -> bool:
     """Whether *item* is immutable, so that the loop's body cannot have changed it."""
-    return isinstance(item, _LASTING)
+    return isinstance(item, _LASTING) or (type(item) is tuple and all(isinstance(one, _LASTING) for one in item))
 
 
 def next_sampled(position: int) -> int:

@@ -189,6 +189,14 @@ class Loop(ABC, Generic[T]):
             return number
         return f"{number} ({shortened(self._items[at])})"
 
+    def note_inner(self) -> None:
+        """Loops are made inside its items: a save notes the item that is under way."""
+        self._ledger.has_inner = True
+
+    def check_under_way(self) -> None:
+        """A loop inside the present item goes on. Raises InputChangedError if it is another item than before."""
+        self._ledger.check_under_way(self.position)
+
     def keys(self) -> list[ItemKey] | None:
         """The keys of the done items; None if items are not identified by key."""
         return self._ledger.keys(self.position)

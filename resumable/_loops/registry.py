@@ -169,6 +169,10 @@ class LoopRegistry:
         saved = view.saved() if view is not None else site.saved(run)
         if view is not None and saved is not None and turn and view.identity.turn not in ("", turn):
             raise site.other_input(self._operation_id, run, "belongs to another turn of the plain loop around it")
+        if level.outer is not None and level.outer.loop is not None:
+            level.outer.has_inner = True
+            if saved is not None and (view is None or self._left_something(view)):
+                level.outer.loop.check_under_way()
         is_made_again = view is None and run <= site.compacted
         view = view or self._free_view(level, site)
         loop = self._make(make, view.name, saved)
@@ -188,6 +192,11 @@ class LoopRegistry:
         self._has_inner |= level.outer is not None
         self._levels.forget_done(view)
         return loop
+
+    def _left_something(self, view: LoopView) -> bool:
+        """Whether an earlier run has done or written something in that loop."""
+        has_done = view.is_finished or view.progress()[0] > 0 or bool(view.wrote)
+        return has_done or any(one.outer is view for one in self._of_earlier)
 
     def _make(self, make: Make, name: str, saved: dict[str, Any] | None) -> Loop[Any]:
         try:

@@ -141,6 +141,7 @@ class LoopView:
         made_at: The file and line that made it.
         wrote: The rows that a resume writes again.
         wrote_before_compacted: The rows written before the compacted runs at its place.
+        has_inner: Whether this run has made a loop inside it.
         goes_on: Whether its loop continues one of an earlier run or attempt.
         is_abandoned: A retry gave it up; the next loop made here continues at its position.
         is_dropped: Nothing of it is kept, because another loop has its place, or the item around is done.
@@ -172,7 +173,8 @@ class LoopView:
         self.context: object = None
         self.number = 0
         self.made_at: tuple[str, int] = "", 0
-        self.has_begun = self.is_abandoned = self.is_dropped = self.goes_on = False
+        self.has_begun = self.is_abandoned = self.is_dropped = False
+        self.goes_on = self.has_inner = False
 
     @property
     def identity(self) -> Identity:
@@ -383,6 +385,8 @@ class LoopView:
         if self.loop is None:
             saved = {**self._saved, **self._about(is_over=self.identity.over)}
             return lambda: saved
+        if self.has_inner:
+            self.loop.note_inner()
         about = self._about(is_over=self.loop.is_finished)  # before the position, which may only be behind it
         form = self.loop.as_now()
         # Asked after the position, because a worker writes first and then goes on.
@@ -407,6 +411,8 @@ class LoopView:
         return changes
 
     def _changes_of(self, loop: Loop[Any]) -> dict[str, Any] | None:
+        if self.has_inner:
+            loop.note_inner()
         about = self._about(is_over=loop.is_finished)
         if self._is_new:
             return {**loop.to_dict(), **about, "new": True}

@@ -10,6 +10,7 @@ import pytest
 
 from resumable import (
     CheckpointManager,
+    InputChangedError,
     checkpointed,
     every,
 )
@@ -145,3 +146,33 @@ def test_a_total_of_outer_items_is_dropped_once_a_later_run_meets_the_inner_loop
             for _ in cp.remaining(range(5)):
                 assert cp.metadata.total_items is None
     assert (cp.metadata.processed_items, cp.metadata.total_items) == (24, None)
+
+
+@pytest.mark.parametrize("middle", [False, True], ids=["two deep", "three deep"])
+@pytest.mark.parametrize("items", [["a", "b"], [("a", 1), ("b", 2)], [{"name": "a"}, {"name": "b"}]], ids=str)
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_loop_does_not_go_on_inside_another_item(items: list[Any], stop: int, middle: bool, tmp_path: Path) -> None:
+    """No item of the outer list is done, so that only the one under way can tell that the order is another one."""
+    done: list[Any] = []
+
+    def run(items: list[Any], stop: int | None = None) -> list[Any]:
+        done.clear()
+        with checkpointed("job", every(items=1), store=tmp_path) as cp:
+            for item in cp.remaining(items):
+                for _ in cp.remaining(range(2)) if middle else [0]:
+                    for number in cp.remaining(range(3)):
+                        if len(done) == stop:
+                            raise LookupError
+                        done.append((item, number))
+                if stop == len(done) == 3:
+                    raise LookupError
+        return done
+
+    with pytest.raises(LookupError):
+        run(items, stop)
+    for _ in range(2):  # the refusal saves nothing that would let the next run pass
+        with pytest.raises(InputChangedError, match="and a loop inside it goes on in the middle"):
+            run(items[::-1])
+
+    every_one = [(item, number) for item in items for _ in range(1 + middle) for number in range(3)]
+    assert run(items) == every_one[stop:]
