@@ -10,10 +10,10 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from functools import lru_cache
 from operator import itemgetter
-from types import FrameType
+from types import BuiltinMethodType, FrameType
 from typing import TYPE_CHECKING, Any
 
-from .._runtime.interpreter import is_standard_stream, variable_in
+from .._runtime.interpreter import is_standard_stream, parts_of_all, variable_in
 from .carried import Carried, carried_by
 from .helpers import added_to
 from .written import Written, loop_at, name_of, ticking_loops
@@ -27,7 +27,8 @@ PLAIN = frozenset((list, dict, set, deque, Counter, defaultdict, OrderedDict))
 """The types of collections that a program is likely to gather results in."""
 _NUMBERS = frozenset((int, float))
 _SINGLE = frozenset((*_NUMBERS, bool, str, type(None)))
-_WRITES = frozenset(("dump", "print", "to_csv", "to_json", "write", "writelines", "writerow", "writerows"))
+_WRITES = frozenset(("dump", "print", "to_csv", "to_json", "write", "writelines", "writerow", "writerows", "writestr"))
+_BUFFERS = (io.StringIO, io.BytesIO)
 _MISSING = object()
 
 
@@ -54,6 +55,9 @@ def look_at_carried(owner: LoopOwner[Any], position: int, frame: FrameType, *, t
     for name in sorted(carried.nexts):
         if _is_others_iterator(value_in(frame, name), written, name):
             _say_next(owner.operation_id, name, position)
+    for name in sorted(carried.reads - told):
+        if type(value := value_in(frame, name)) in _BUFFERS and not value.tell():
+            say_begun_anew(owner.operation_id, name, position)
     if any(_called(one) in _WRITES for one in ast.walk(written.loop) if isinstance(one, ast.Call)):
         for file in {id(file): file for file in _files(frame, carried, written)}.values():
             _say_file(owner.operation_id, file, position)
@@ -121,21 +125,30 @@ def value_in(frame: FrameType, name: str) -> Any:
 
 
 def _begins_anew(value: Any, name: str, carried: Carried) -> bool:
-    if value is _MISSING or (value is None and name in carried.made_where_missing):
+    if value is _MISSING:  # it may be set only between iter() and the loop
+        return name in carried.begins
+    if value is None and name in carried.made_where_missing:
         return False
     kind = type(value)
     if kind in _NUMBERS and not math.isfinite(value):
         return True
     if kind in _SINGLE or kind in PLAIN:
-        return not value or (name in carried.begins and carried.begins[name] == value)
+        return not value or _is_blank(value) or (name in carried.begins and carried.begins[name] == value)
     return _is_empty_of_others(value)
+
+
+def _is_blank(value: Any) -> bool:
+    """Whether it only holds places for results: ``[None] * n``, ``{key: 0 for key in keys}``."""
+    if type(value) not in (list, dict, defaultdict):
+        return False
+    return not any(value if type(value) is list else value.values())
 
 
 def _is_empty_of_others(value: Any) -> bool:
     """Whether it is an empty array or table, or an array of zeros."""
     package = type(value).__module__.partition(".")[0]
     if package == "numpy" and hasattr(value, "any"):
-        return value.dtype.kind in "biufc" and not value.any()
+        return value.dtype.kind in "biufc" and not value[value == value].any()  # without NaN
     return package in ("pandas", "polars") and hasattr(value, "__len__") and not len(value)
 
 
@@ -153,20 +166,21 @@ def _files(frame: FrameType, carried: Carried, written: Written) -> Iterator[Any
     for name in sorted(carried.reads | carried.names):
         value = value_in(frame, name)
         if type(value).__module__ in ("_csv", "csv"):
-            value = next((file for one in _made_of(written, name) if _is_file(file := value_in(frame, one))), None)
+            value = _file_of(value)
         if _is_file(value):
             yield value
 
 
-def _made_of(written: Written, name: str) -> Iterator[str]:
-    """The variables in the expression that *name* is set to."""
-    for one in ast.walk(written.scope):
-        if isinstance(one, ast.Assign) and any(isinstance(at, ast.Name) and at.id == name for at in one.targets):
-            yield from (part.id for part in ast.walk(one.value) if isinstance(part, ast.Name))
+def _file_of(writer: Any) -> Any:
+    """The file of a writer of rows, which holds its method ``write``."""
+    parts = parts_of_all(getattr(writer, "writer", writer))
+    return next((one.__self__ for one in parts if isinstance(one, BuiltinMethodType)), None)
 
 
 def _is_file(value: Any) -> bool:
     kinds = io.TextIOWrapper | io.BufferedWriter | io.BufferedRandom | io.FileIO
+    if type(value).__module__ in ("tarfile", "zipfile"):
+        return str(getattr(value, "mode", ""))[:1] in ("a", "w", "x")
     if not isinstance(value, kinds) or is_standard_stream(value):
         return False
     return not value.closed and value.writable() and isinstance(value.name, str | bytes) and not value.isatty()
@@ -198,15 +212,16 @@ def _say_next(operation_id: str, name: str, position: int) -> None:
 
 
 def _say_file(operation_id: str, file: Any, position: int) -> None:
+    name = getattr(file, "filename", None) or file.name
     is_emptied = "w" in str(getattr(file, "mode", "")) or getattr(file, "mode", None) == "rb+"
     _log.warning(
         "%s: the loop goes on at item %s, but the checkpoint does not keep %r, which the program opened itself: %s. "
         "Write to cp.sink(%r) instead.",
         operation_id,
         f"{position:,}",
-        file.name,
+        name,
         "what earlier runs wrote to it is gone if opening it emptied it"
         if is_emptied
         else "rows of the last run may be missing in it, or come twice",
-        file.name,
+        name,
     )

@@ -43,7 +43,7 @@ def carried_by(written: Written) -> Carried:
     loop, scope = written
     walk = _Walk()
     walk.body(loop)
-    inside = set(map(id, ast.walk(loop)))
+    inside = {id(part) for one in loop.body for part in ast.walk(one)}
     later = _read_elsewhere(scope, loop, inside)
     at_end = walk.at_end or set()
     names = {
@@ -88,7 +88,7 @@ def _read_elsewhere(scope: ast.AST, loop: Head, inside: set[int]) -> set[str]:
         if isinstance(one, ast.Name)
         and isinstance(one.ctx, ast.Load)
         and id(one) not in inside
-        and (one.lineno > (loop.end_lineno or 0) or id(one) in around)
+        and (one.lineno > (loop.body[-1].end_lineno or 0) or id(one) in around)
     }
 
 

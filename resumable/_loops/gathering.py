@@ -14,13 +14,18 @@ from collections.abc import Callable, Iterator
 from types import CodeType, FrameType
 from typing import Any
 
-from .._runtime.interpreter import point_in
+from .._runtime.interpreter import caller_of, point_in
 from .pairs import look_at_iterator
+from .written import calls_around
 
 _log = logging.getLogger("resumable")
 
 _LISTS = frozenset(("deque", "frozenset", "list", "set", "sorted", "tuple"))
-_SUMS = frozenset(("Counter", "all", "any", "dict", "fsum", "join", "max", "min", "sum"))
+_NUMBERS = ("fmean", "fsum", "max", "mean", "median", "min", "nlargest", "nsmallest", "prod", "stdev", "sum")
+_TABLES = ("Counter", "DataFrame", "Series", "array", "dict", "fromiter")
+_SUMS = frozenset(("all", "any", "join", "reduce", *_NUMBERS, *_TABLES))
+_ALL = _LISTS | _SUMS
+_LAZY = frozenset(("enumerate", "filter", "map", "zip"))
 _COMPREHENSIONS: dict[str, str] = dict.fromkeys(("<dictcomp>", "<listcomp>", "<setcomp>"), "a comprehension")
 _BUILDS = {"BUILD_LIST": "<listcomp>", "BUILD_MAP": "<dictcomp>", "BUILD_SET": "<setcomp>"}
 _UNPACKS = frozenset(("LIST_EXTEND", "SET_UPDATE", "UNPACK_EX", "UNPACK_SEQUENCE"))
@@ -46,7 +51,9 @@ def look_at_gathering(operation_id: str, position: int, frame: FrameType, *, giv
     Raises:
         RuntimeError: In the head of a ``for``.
     """
-    name, is_headed, _ = _asking(frame)
+    name, is_headed, is_dropped = _asking(frame)
+    if name in _LAZY and not _ALL.isdisjoint(frame.f_code.co_names):
+        name, is_headed = next((one for one in calls_around(*point_in(frame)) if one[0] in _ALL), (name, False))
     if name in _LISTS and is_headed:
         raise RuntimeError(
             f"{name}() around the loop takes all items before the work on the first one, so they would count as done "
@@ -54,7 +61,7 @@ def look_at_gathering(operation_id: str, position: int, frame: FrameType, *, giv
         )
     if name == "iter":
         look_at_iterator(operation_id, frame)
-    if position and (gatherer := _gatherer(frame)):
+    if position and (gatherer := _gatherer(frame) or (f"{name}()" if name in _ALL and not is_dropped else "")):
         _log.warning(
             "%s: the loop goes on at item %s, so %s collects only what is left. What earlier runs collected counts as "
             "done, and is not in it: work on each item in the body of a for loop, and keep results in cp.mapping or "
@@ -67,6 +74,10 @@ def look_at_gathering(operation_id: str, position: int, frame: FrameType, *, giv
 
 def _gatherer(frame: FrameType) -> str:
     """What gathers the items that *frame* asks for; "" if they are worked on one by one, or nobody uses the result."""
+    if frame.f_code.co_name in _COMPREHENSIONS:
+        return _COMPREHENSIONS[frame.f_code.co_name]
+    if frame.f_code.co_name == "<genexpr>" and (outer := caller_of(frame)) is not None:
+        frame = outer
     name, _, is_dropped = _asking(frame)
     if is_dropped:
         return ""

@@ -10,6 +10,7 @@ import linecache
 import os
 import weakref
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from types import CodeType, FrameType
 from typing import NamedTuple, cast
 
@@ -93,13 +94,52 @@ def _is_tick(node: ast.AST) -> bool:
 
 
 def _read(code: CodeType, at: int) -> Written | None:
+    scope, here = _point(code, at)
+    loop = _loop(scope, *here) if scope is not None else None
+    return Written(loop, scope) if loop is not None and scope is not None else None
+
+
+def _point(code: CodeType, at: int) -> tuple[ast.AST | None, tuple[int, int]]:
+    """The tree of the function, and the line and column in it of the expression that runs."""
     positions = list(code.co_positions())
     line, _, column, _ = positions[at // 2] if at // 2 < len(positions) else (None,) * 4
     if line is None or column is None:
-        return None
+        return None, (0, 0)
     scope, first = _tree(code, max(end for _, end, _, _ in positions if end is not None))
-    loop = _loop(scope, line - first, column) if scope is not None else None
-    return Written(loop, scope) if loop is not None and scope is not None else None
+    return scope, (line - first, column)
+
+
+@lru_cache(maxsize=256)
+def calls_around(code: CodeType, at: int) -> tuple[tuple[str, bool], ...]:
+    """The functions that get what the running call returns, and whether a ``for`` goes through what they return.
+
+    Of ``for x in sorted(map(f, loop))``, while ``map`` runs, that is ``sorted``. A function whose result nobody uses is
+    left out.
+    """
+    scope, here = _point(code, at)
+    if scope is None:
+        return ()
+    heads = {id(one.iter) for one in ast.walk(scope) if isinstance(one, ast.For)}
+    dropped = {id(one.value) for one in ast.walk(scope) if isinstance(one, ast.Expr)}
+    return tuple(
+        (str(getattr(one.func, "attr", getattr(one.func, "id", ""))), id(one) in heads)
+        for one in ast.walk(scope)
+        if isinstance(one, ast.Call)
+        and id(one) not in dropped
+        and any(_is_call_at(part, here) for each in one.args for part in _lazy(each))
+    )
+
+
+def _lazy(node: ast.AST) -> Iterator[ast.AST]:
+    """*node*, and the calls that it is made of and that give their items on one by one."""
+    yield node
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("enumerate", "filter", "map", "zip"):
+        for one in node.args:
+            yield from _lazy(one)
+
+
+def _is_call_at(node: ast.AST, here: tuple[int, int]) -> bool:
+    return isinstance(node, ast.Call) and _begins(node) == here
 
 
 def name_of(node: ast.AST) -> str:

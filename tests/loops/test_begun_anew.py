@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import itertools
 import logging
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -133,9 +135,68 @@ def a_file_of_its_own(stops_at: int | None) -> None:
                 raise LookupError
 
 
+def a_file_of_an_object(stops_at: int | None) -> None:
+    class Job:
+        def __init__(self) -> None:
+            self.file = open("of an object.csv", "w")  # noqa: SIM115
+            self.rows = csv.writer(self.file)
+
+        def run(self) -> None:
+            with opened() as cp, self.file:
+                for item in cp.remaining(range(5)):
+                    self.rows.writerow([item])
+                    if item == stops_at:
+                        raise LookupError
+
+    Job().run()
+
+
+def an_archive(stops_at: int | None) -> None:
+    with opened() as cp, zipfile.ZipFile("all.zip", "w") as archive:
+        for item in cp.remaining(range(5)):
+            archive.writestr(str(item), "")
+            if item == stops_at:
+                raise LookupError
+
+
+def a_text_in_memory(stops_at: int | None) -> None:
+    text = io.StringIO()
+    with opened() as cp:
+        for item in cp.remaining(range(5)):
+            text.write(str(item))
+            if item == stops_at:
+                raise LookupError
+
+
+def places_for_results(stops_at: int | None) -> Any:
+    results: list[int | None] = [None] * 5
+    with opened() as cp:
+        for item in cp.remaining(range(5)):
+            results[item] = item
+            if item == stops_at:
+                raise LookupError
+    return results
+
+
+def under_a_while(stops_at: int | None) -> Any:
+    with opened() as cp:
+        items = iter(cp.remaining(range(5)))
+        total = 0
+        while (item := next(items, None)) is not None:
+            total += item
+            if item == stops_at:
+                raise LookupError
+    return total
+
+
 @pytest.mark.parametrize(
     ("job", "told"),
     [
+        (a_file_of_an_object, "does not keep 'of an object.csv'"),
+        (an_archive, "does not keep"),
+        (a_text_in_memory, "'text' lacks"),
+        (places_for_results, "'results' lacks"),
+        (under_a_while, "'total' lacks"),
         (the_item_before, "'last' lacks what earlier runs put into it"),
         (of_an_object, "'self.count' lacks"),
         (a_flag, "'is_first' lacks"),

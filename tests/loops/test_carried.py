@@ -27,6 +27,7 @@ def carried(text: str) -> Carried:
         pytest.param("n = 0\nfor x in y:\n    if x:\n        n = x\nf(n)", {"n"}, id="set by some items"),
         pytest.param("n = 0\nfor x in y:\n    if x: n = 1\n    else: n = 2\n    f(n)", set(), id="set on both ways"),
         pytest.param("n = 0\nfor x in y:\n    if x: continue\n    n = x\nf(n)", {"n"}, id="not set where it continues"),
+        pytest.param("n = 0\nfor x in y:\n    if x: n = x\nelse:\n    f(n)", {"n"}, id="read in its else"),
         pytest.param("b = None\nfor x in y:\n    f(b)\n    b = x", {"b"}, id="of the item before"),
         pytest.param("b = 0\nfor x in y:\n    b = max(b, x)\nf(b)", {"b"}, id="the largest"),
         pytest.param("s = set()\nfor x in y:\n    if x in s: continue\n    s.add(x)", {"s"}, id="a set of the seen"),

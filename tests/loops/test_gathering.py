@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -156,3 +158,50 @@ def test_next_after_a_loop_is_no_trouble(caplog: pytest.LogCaptureFixture) -> No
             assert next(loop, None) is None
 
     assert caplog.messages == []
+
+
+def stopped_at(item: int, stops_at: int | None) -> int:
+    if item == stops_at:
+        raise LookupError
+    return item
+
+
+def sorted_results(cp: Any, stops_at: int | None) -> Any:
+    return sorted(map(functools.partial(stopped_at, stops_at=stops_at), cp.remaining(range(5))))
+
+
+def reduced(cp: Any, stops_at: int | None) -> Any:
+    return functools.reduce(lambda sum_, item: sum_ + stopped_at(item, stops_at), cp.remaining(range(5)), 0)
+
+
+def comprehended_map(cp: Any, stops_at: int | None) -> Any:
+    return [stopped_at(item, stops_at) for item, _ in cp.map(str, range(5))]
+
+
+def summed_map(cp: Any, stops_at: int | None) -> Any:
+    return sum(stopped_at(item, stops_at) for item, _ in cp.map(str, range(5)))
+
+
+@pytest.mark.parametrize("job", [sorted_results, reduced, comprehended_map, summed_map])
+def test_what_gathers_by_steps_is_told_of_what_it_lacks(job: Any, caplog: Any) -> None:
+    for stops_at in 3, None:
+        with contextlib.suppress(LookupError), checkpointed("gathers by steps", every(items=1)) as cp:
+            job(cp, stops_at)
+
+    assert caplog.text.count("collects only what is left") == 1
+
+
+def test_what_gathers_by_steps_in_the_head_of_a_for_is_refused() -> None:
+    with checkpointed("in the head") as cp:
+        with pytest.raises(RuntimeError, match=r"sorted\(\) around the loop"):
+            for _ in sorted(map(str, cp.remaining(range(5)))):
+                pass
+        cp.finalize()
+
+
+def test_what_nobody_uses_is_not_told_of(caplog: Any) -> None:
+    for stops_at in 3, None:
+        with contextlib.suppress(LookupError), checkpointed("for its effects", every(items=1)) as cp:
+            list(map(functools.partial(stopped_at, stops_at=stops_at), cp.remaining(range(5))))
+
+    assert "collects only" not in caplog.text
