@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._runtime.interpreter import is_standard_stream, parts_of_all, variable_in
 from .carried import Carried, carried_by
-from .helpers import added_to
+from .helpers import added_to, used_by
 from .written import Written, loop_at, name_of, ticking_loops
 
 if TYPE_CHECKING:
@@ -58,9 +58,8 @@ def look_at_carried(owner: LoopOwner[Any], position: int, frame: FrameType, *, t
     for name in sorted(carried.reads - told):
         if type(value := value_in(frame, name)) in _BUFFERS and not value.tell():
             say_begun_anew(owner.operation_id, name, position)
-    if any(_called(one) in _WRITES for one in ast.walk(written.loop) if isinstance(one, ast.Call)):
-        for file in {id(file): file for file in _files(frame, carried, written)}.values():
-            _say_file(owner.operation_id, file, position)
+    for file in {id(file): file for file in _files(frame, carried, written)}.values():
+        _say_file(owner.operation_id, file, position)
 
 
 def look_at_ticking(operation_id: str, done: int, frame: FrameType) -> bool:
@@ -162,13 +161,14 @@ def _is_others_iterator(value: Any, written: Written, name: str) -> bool:
 
 
 def _files(frame: FrameType, carried: Carried, written: Written) -> Iterator[Any]:
-    """Files of the program, open for writing, that the body uses itself or by a writer of rows."""
-    for name in sorted(carried.reads | carried.names):
-        value = value_in(frame, name)
-        if type(value).__module__ in ("_csv", "csv"):
-            value = _file_of(value)
-        if _is_file(value):
-            yield value
+    """Files of the program, open for writing, that the body uses itself, by a writer of rows or by a function."""
+    values = [*used_by(frame, written, _WRITES)]
+    if any(_called(one) in _WRITES for one in ast.walk(written.loop) if isinstance(one, ast.Call)):
+        values += [value_in(frame, name) for name in sorted(carried.reads | carried.names)]
+    for value in values:
+        file = _file_of(value) if type(value).__module__ in ("_csv", "csv") else value
+        if _is_file(file):
+            yield file
 
 
 def _file_of(writer: Any) -> Any:

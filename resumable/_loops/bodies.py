@@ -55,6 +55,8 @@ class Body(msgspec.Struct, frozen=True):
 
 _EMPTY = Body()
 _bodies: dict[tuple[int, int], tuple[Callable[[], CodeType | None], Body]] = {}
+_quiet: dict[tuple[int, int], Callable[[], CodeType | None]] = {}
+"""Loops that cause no warning where they begin: inner ones begin often."""
 
 
 def look_at_body(owner: LoopOwner[Any], position: int, *, is_numbered: bool = False) -> None:
@@ -63,16 +65,25 @@ def look_at_body(owner: LoopOwner[Any], position: int, *, is_numbered: bool = Fa
     Args:
         is_numbered: Whether an ``enumerate`` around the loop was warned of already.
     """
-    for frame in frames_of_items(frame_at(3)):
+    asking = frame_at(3)
+    code, at = point_in(asking)
+    if not position and (quiet := _quiet.get((id(code), at))) is not None and quiet() is code:
+        return
+    for frame in frames_of_items(asking):
         body = _body_of(*point_in(frame))
         if body.ahead and type(gathered := variable_in(frame, body.ahead)) in PLAIN and not is_kept(owner, gathered):
             _say_ahead(owner.operation_id, body.ahead)
-        else:
-            look_at_handed_on(owner, frame)
+        may_tell = look_at_handed_on(owner, frame) or bool(body.ahead)
         if position:
             is_numbered = _look_at_going_on(owner, position, frame, body, is_numbered=is_numbered)
         if (written := loop_at(frame)) is not None and not gives_on(written):
+            if frame is asking and not may_tell:
+                _quiet[id(code), at] = weakref.ref(code, functools.partial(_forget, (id(code), at)))
             return
+
+
+def _forget(where: tuple[int, int], _: object) -> None:
+    _quiet.pop(where, None)
 
 
 def look_at_results(owner: LoopOwner[Any], position: int, frame: FrameType) -> None:

@@ -1,4 +1,4 @@
-"""Warns of a body that hands its items on, to a pool, a queue, a task or its own list: they count as done at once."""
+"""Warns of a body that hands its items on, to a pool, a queue, a list or a transaction: they count as done at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .._runtime.interpreter import variable_in
 from .begun_anew import PLAIN, names_of_state, value_in
 from .carried import carried_by
-from .written import Written, loop_at
+from .written import Written, loop_at, name_of
 
 if TYPE_CHECKING:
     from .loop import LoopOwner
@@ -24,6 +24,9 @@ _QUEUES = ("put", "put_nowait")
 _TASKS = ("create_task", "ensure_future", "start_soon", "run_coroutine_threadsafe")
 _STARTED = ("Thread", "Process", "Popen")
 _ADDS = frozenset(("add", "append", "extend"))
+_EXECUTES = frozenset(("execute", "executemany"))
+_CHANGES = ("delete", "insert", "replace", "update")
+_DATABASES = ("MySQLdb", "mysql", "psycopg", "psycopg2", "pymysql", "sqlite3")
 _NAMES = frozenset((*_POOLS, *_QUEUES, *_TASKS, *_STARTED))
 _WAITS = frozenset(
     ("as_completed", "communicate", "gather", "get", "join", "result", "results", "wait", "wait_for", "poll")
@@ -31,21 +34,30 @@ _WAITS = frozenset(
 _QUEUE_MODULES = ("queue", "_queue", "asyncio.queues", "multiprocessing.queues", "janus", "culsans")
 
 
-def look_at_handed_on(owner: LoopOwner[Any], frame: FrameType) -> None:
-    """*frame* gets the items of a loop of *owner*: warn if its body only hands them on."""
+def look_at_handed_on(owner: LoopOwner[Any], frame: FrameType) -> bool:
+    """*frame* gets the items of a loop of *owner*: warn if its body only hands them on.
+
+    Returns:
+        Whether it may, as far as its text shows.
+    """
     names = frame.f_code.co_names
-    if _NAMES.isdisjoint(names) and _ADDS.isdisjoint(names):
-        return
+    if _NAMES.isdisjoint(names) and _ADDS.isdisjoint(names) and _EXECUTES.isdisjoint(names):
+        return False
     written = loop_at(frame)
     if written is None:
-        return
+        return False
     for name, receiver in _handed_on(written):
         if name not in _QUEUES or _is_queue(frame, receiver):
             _say_handed_on(owner.operation_id, name)
-    for name in sorted(carried_by(written).collects - names_of_state(written)):
+    collects = carried_by(written).collects - names_of_state(written)
+    for name in sorted(collects):
         value = value_in(frame, name)
         if type(value) in PLAIN and not value:
             _say_collects(owner.operation_id, name)
+    databases = _uncommitted(written)
+    if any(_is_in_transactions(value_in(frame, name)) for name in databases):
+        _say_uncommitted(owner.operation_id)
+    return bool(collects or databases or _handed_on(written))
 
 
 @functools.lru_cache(maxsize=256)
@@ -63,6 +75,35 @@ def _handed_on(written: Written) -> tuple[tuple[str, str], ...]:
         for receiver in [getattr(getattr(one.func, "value", None), "id", "")]
         if receiver not in _set_in(written.loop)
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _uncommitted(written: Written) -> frozenset[str]:
+    """The connections or cursors by which the body writes to a database, if it commits nothing."""
+    nodes = [node for one in written.loop.body for node in ast.walk(one)]
+    calls = [one for one in nodes if isinstance(one, ast.Call)]
+    if any(_name(one) in ("commit", "begin", "transaction") for one in calls):
+        return frozenset()
+    names = {name_of(one.func.value) for one in calls if isinstance(one.func, ast.Attribute) and _is_change(one)}
+    blocks = {name_of(item.context_expr) for one in nodes if isinstance(one, ast.With) for item in one.items}
+    return frozenset() if blocks - {""} else frozenset(names - {""})  # with db: commits at its end
+
+
+def _is_change(call: ast.Call) -> bool:
+    text = call.args[0] if _name(call) in _EXECUTES and call.args else None
+    is_text = isinstance(text, ast.Constant) and isinstance(text.value, str)
+    return is_text and text.value.lstrip().lower().startswith(_CHANGES)  # type: ignore[union-attr]
+
+
+def _is_in_transactions(value: Any) -> bool:
+    """Whether it is a connection, or a cursor of one, whose changes count only after ``commit``."""
+    connection = getattr(value, "connection", value)
+    if type(connection).__module__.partition(".")[0] not in _DATABASES:
+        return False
+    is_automatic = (
+        getattr(connection, "autocommit", False) is True or getattr(connection, "isolation_level", "") is None
+    )
+    return not is_automatic
 
 
 def _calls(statement: ast.stmt) -> Iterator[ast.Call]:
@@ -105,4 +146,13 @@ def _say_collects(operation_id: str, name: str) -> None:
         "is lost: make batches first, cp.remaining(list(batched(items, 3))).",
         operation_id,
         name,
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _say_uncommitted(operation_id: str) -> None:
+    _log.warning(
+        "%s: the loop writes to a database, and its body commits nothing. Its items count as done, but a kill loses "
+        "their rows: commit in the body, with db: db.execute(...).",
+        operation_id,
     )

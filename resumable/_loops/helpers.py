@@ -54,6 +54,22 @@ def _of_method(function: Any, base: str, value: Any) -> Iterator[tuple[str, Any]
             yield f"{base}.{attribute}", attributes[attribute]
 
 
+def used_by(frame: FrameType, written: Written, calls: frozenset[str]) -> Iterator[Any]:
+    """What the functions read outside of themselves that the body calls directly, and that call one of *calls*."""
+    for call in ast.walk(written.loop):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            continue
+        function = variable_in(frame, call.func.id)
+        if type(function) is not FunctionType or is_of_others(function.__code__.co_filename):
+            continue
+        if calls.isdisjoint(function.__code__.co_names):
+            continue
+        for cell in function.__closure__ or ():
+            yield cell.cell_contents
+        for name in function.__code__.co_names:
+            yield function.__globals__.get(name)
+
+
 @lru_cache(maxsize=256)
 def _names(code: CodeType) -> tuple[str, ...]:
     """What the function adds to that it has not made itself: ``rows``, ``self.rows``; no number that nobody reads."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -112,3 +113,27 @@ def test_a_batch_that_the_body_fills_and_empties(caplog: Any) -> None:
                 batch = []
 
     assert "the loop collects items in 'batch'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("commits", "isolation", "count"),
+    [(False, "", 1), (True, "", 0), (False, None, 0)],
+    ids=["late", "each", "automatic"],
+)
+def test_rows_of_a_database_that_are_committed_after_the_loop(
+    commits: bool, isolation: Any, count: int, caplog: Any
+) -> None:
+    database = sqlite3.connect(":memory:", isolation_level=isolation)
+    cursor = database.cursor()
+    cursor.execute("create table numbers (number)")
+    with checkpointed(f"rows {commits} {isolation}") as cp:
+        if commits:
+            for item in cp.remaining(range(3)):
+                with database:
+                    cursor.execute("insert into numbers values (?)", (item,))
+        else:
+            for item in cp.remaining(range(3)):
+                cursor.execute("insert into numbers values (?)", (item,))
+    database.close()
+
+    assert caplog.text.count("its body commits nothing") == count

@@ -110,3 +110,23 @@ def test_a_cache_and_a_collection_may_be_added_to(caplog: Any) -> None:
     with_a_cache(None)
 
     assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
+
+
+def by_a_function_with_a_file(stops_at: int | None) -> None:
+    with open("rows.txt", "w") as file, checkpointed("job", every(items=1)) as cp:
+
+        def save(item: int) -> None:
+            file.write(f"{item}\n")
+
+        for item in cp.remaining(range(5)):
+            save(item)
+            if item == stops_at:
+                raise LookupError
+
+
+def test_a_file_of_a_function_is_told_of(caplog: Any) -> None:
+    with contextlib.suppress(LookupError):
+        by_a_function_with_a_file(3)
+    by_a_function_with_a_file(None)
+
+    assert caplog.text.count("does not keep 'rows.txt'") == 1
