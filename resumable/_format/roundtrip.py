@@ -325,6 +325,8 @@ def _token(value: Any) -> Any:
         return type(value), frozenset(tokens) if isinstance(value, frozenset) else tokens
     if isinstance(value, Decimal):
         return type(value), value.as_tuple()
+    if isinstance(value, enum.Enum):
+        return type(value), id(value)  # its fields would lead to its class and back
     if isinstance(value, datetime):
         return type(value), value.replace(tzinfo=None, fold=0), str(_rules(value.tzinfo)), value.fold
     fields = _held(value)

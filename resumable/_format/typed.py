@@ -375,7 +375,7 @@ def plain(kind: type[Any], state: Any) -> dict[str, Any]:
         # Silent changes by JSON, such as of a key, show only in the plain form.
         check(value, "$.state", nan=True)
         # A tuple becomes a list, and the type makes it a tuple again.
-        value = decode_spelled(encode_spelled(value))
+        value = decode_spelled(encode_spelled(value, "$.state"))
     except UnicodeDecodeError as error:
         raise StateEncodeError("$.state", f"{error}; {BYTES_IN_PYDANTIC}") from error
     except (TypeError, NotImplementedError, ValueError, RecursionError) as error:

@@ -212,6 +212,22 @@ def test_what_a_model_does_not_save_is_said(name: str) -> None:
     assert [text.split()[0] for text in tried(with_(Model(), **{name: 3}))] == [f"$.state.{name}"]
 
 
+def test_members_of_an_enum_are_compared_in_a_set_and_below_it() -> None:
+    @dataclasses.dataclass
+    class Chosen:
+        colours: set[Colour] = dataclasses.field(default_factory=set)
+        pairs: frozenset[tuple[Colour, int]] = frozenset()
+
+    chosen = Chosen({Colour.RED}, frozenset({(Colour.RED, 1)}))
+    saved = TypedState(Chosen, pytest.fail).plain(chosen, wholly=True)
+    assert restored("op", Chosen, saved) == chosen
+
+
+def test_the_place_of_bad_text_in_a_typed_state_begins_at_the_state() -> None:
+    with pytest.raises(StateEncodeError, match=r"\$\.state\.value\[0\]"):
+        TypedState(Anything, pytest.fail).plain(Anything(["\ud800"]), wholly=True)
+
+
 def test_one_object_under_two_names_is_said() -> None:
     both = [Base(1)]
 
