@@ -7,12 +7,14 @@ and for most objects contains an address, which changes in every run.
 from __future__ import annotations
 
 import functools
+import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections import UserList, deque
+from collections.abc import Callable, Iterable, Mapping, MappingView
 from hashlib import sha256
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 NAMED = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, type)
@@ -54,7 +56,7 @@ def stable_repr(item: object) -> str:
         # Text has another hash in every process, which changes a set's order.
         return "{" + ", ".join(sorted(map(stable_repr, item))) + "}"
     if isinstance(item, NAMED):
-        return _name_of(item)
+        return _name_of(item) + _owner_of(item)
     try:
         text = repr(item)
     except Exception:
@@ -71,6 +73,17 @@ def _tells_class_only(text: str, item: object) -> bool:
     kind = type(item)
     names = {"object", "instance", *_WORD.findall(f"{kind.__module__}.{kind.__qualname__}".lower())}
     return names.issuperset(_WORD.findall(text.lower()))
+
+
+def _owner_of(item: Any) -> str:
+    """The value of the object that a bound method belongs to; "" if there is none."""
+    owner = getattr(item, "__self__", None)
+    if owner is None or isinstance(owner, (ModuleType, type)):
+        return ""
+    try:
+        return f" of {stand_in(owner)!r}"
+    except ValuelessError:
+        return ""
 
 
 def _name_of(thing: Any) -> str:
@@ -117,8 +130,11 @@ def _picture(item: Any) -> Any:
 
 
 def _pandas(item: Any) -> Any:
-    """A frame, a series or an index; pandas hashes each value."""
-    util = sys.modules["pandas"].util
+    """A frame, a series, an index or a column of a kind of pandas' own; pandas hashes each value."""
+    pandas = sys.modules["pandas"]
+    util = pandas.util
+    if isinstance(item, pandas.api.extensions.ExtensionArray):  # its repr shows the ends only
+        item = pandas.Series(item)
     columns = [[_label(name), str(dtype)] for name, dtype in _columns(item)]
     try:
         hashes: Any = _hex(util.hash_pandas_object(item).to_numpy().tobytes())
@@ -138,14 +154,25 @@ def _label(name: Any) -> Any:
 def _polars(item: Any) -> Any:
     """A frame or a series. A lazy frame has no rows yet, but its plan says where they come from."""
     if hasattr(item, "explain"):
-        return item.explain(optimized=False)
+        return _plan(item)
     frame = item if hasattr(item, "hash_rows") else item.to_frame()
     columns = [[name, str(dtype)] for name, dtype in frame.schema.items()]
     try:
         hashes = frame.hash_rows(1, 2, 3, 4).to_list()
     except Exception:  # nested columns have no hash
-        hashes = frame.rows()
+        hashes = _part(frame.rows()) if any(dtype == "Object" for _, dtype in columns) else frame.rows()
     return [columns, list(frame.shape), _hex(repr(hashes).encode("utf-8", "surrogatepass"))]
+
+
+def _plan(lazy: Any) -> str:
+    plan = str(lazy.explain(optimized=False))
+    if _IN_MEMORY.search(plan):
+        raise ValuelessError(_name_of(type(lazy)))
+    return plan
+
+
+_IN_MEMORY = re.compile(r"^\s*DF \[", re.MULTILINE)
+"""In a plan, a frame in memory is shown by its columns only."""
 
 
 def _arrow(item: Any) -> Any:
@@ -156,11 +183,17 @@ def _arrow(item: Any) -> Any:
     if not hasattr(item, "schema"):
         item = arrow.table({"": item})
     table = arrow.Table.from_batches([item]) if hasattr(item, "to_struct_array") and not _is_table(item) else item
+    if _VALUES_ELSEWHERE.search(str(table.schema)):
+        return [str(table.schema), table.num_rows, _part([column.to_pylist() for column in table.columns])]
     batches = table.combine_chunks().to_batches()
     # Slices keep the buffers of the whole; the result of take() has its own.
     own = [arrow.Table.from_batches([batch]).take(list(range(batch.num_rows))) for batch in batches if batch.num_rows]
     raw = [batch.serialize().to_pybytes() for table in own for batch in table.combine_chunks().to_batches()]
     return [str(table.schema), table.num_rows, [_hex(one) for one in raw]]
+
+
+_VALUES_ELSEWHERE = re.compile(r"dictionary<|_view\b")
+"""Types whose values a batch does not write with it, or of which pyarrow cannot take some."""
 
 
 def _is_table(item: Any) -> bool:
@@ -210,8 +243,42 @@ def _is_row(value: Any) -> bool:
     return type(value) in (list, tuple)
 
 
+def _is_shown_in_part(item: Any) -> bool:
+    """Whether the repr of an object with attributes depends on print options, or on the order of a set."""
+    return any(isinstance(one, (set, frozenset)) or _has_cells(one) for one in _attributes(item).values())
+
+
+_has_cells = _is_from("numpy", "pandas", "polars", "pyarrow")
+
+
+def _attributes(item: Any) -> dict[str, Any]:
+    kind = type(item)
+    held = getattr(item, "__dict__", None)
+    if not isinstance(held, dict) or isinstance(item, type):
+        return {}
+    return {
+        name: one for name, one in held.items() if not isinstance(getattr(kind, name, None), functools.cached_property)
+    }
+
+
+def _shown_in_part(item: Any) -> Any:
+    text = stable_repr(item)
+    try:
+        return _mapping(_attributes(item))
+    except ValuelessError:
+        return text
+
+
 def _partial(item: Any) -> Any:
     return [_name_of(item.func), _part(list(item.args)), _mapping(item.keywords)]
+
+
+def _is_named_file(item: Any) -> bool:
+    return isinstance(item, io.IOBase) and isinstance(getattr(item, "name", None), (str, bytes))
+
+
+def _parts(item: Any) -> Any:
+    return [_part(one) for one in item]
 
 
 _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
@@ -226,6 +293,11 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
     (lambda item: isinstance(item, functools.partial), _partial),
     (lambda item: isinstance(item, Mapping), _mapping),
     (_is_row, lambda item: [_part(one) for one in item]),
+    (lambda item: isinstance(item, (deque, UserList, MappingView)), _parts),
+    (lambda item: type(item) is SimpleNamespace, lambda item: _mapping(vars(item))),
+    (lambda item: isinstance(item, BaseException), lambda item: _part(item.args)),
+    (_is_named_file, lambda item: item.name),  # its repr has an encoding, which depends on the locale
     (_is_buffer, _buffer),
+    (_is_shown_in_part, _shown_in_part),
 )
 """How to recognize a kind, and what to take of it; the first that fits and works counts."""

@@ -9,8 +9,10 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
-from types import MappingProxyType
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pydantic
@@ -70,6 +72,18 @@ def arrow_array(values: list[float]) -> Any:
     return pytest.importorskip("pyarrow").array(values)
 
 
+def arrow_dictionary(values: list[float]) -> Any:
+    return arrow_array(values).dictionary_encode()
+
+
+def pandas_category(values: list[float]) -> Any:
+    return pytest.importorskip("pandas").Categorical(values)
+
+
+def shown_in_part(values: list[float]) -> Any:
+    return Shown(numpy(values))
+
+
 def sqlite_row(values: list[float]) -> Any:
     db = sqlite3.connect(":memory:")
     db.row_factory = sqlite3.Row
@@ -81,6 +95,14 @@ def sqlite_row(values: list[float]) -> Any:
 
 class Model(pydantic.BaseModel):
     values: Any
+
+
+class Shown:
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"Shown({self.value!r})"
 
 
 MAKERS: list[Callable[[list[float]], Any]] = [
@@ -95,7 +117,15 @@ MAKERS: list[Callable[[list[float]], Any]] = [
     polars_lists,
     arrow,
     arrow_array,
+    arrow_dictionary,
+    pandas_category,
+    shown_in_part,
     sqlite_row,
+    lambda values: deque([numpy(values)]),
+    lambda values: SimpleNamespace(v=numpy(values)),
+    lambda values: {"v": numpy(values)}.items(),
+    lambda values: ValueError(numpy(values)),
+    lambda values: Model(values=values).model_dump,
     lambda values: array.array("d", values),
     lambda values: memoryview(array.array("d", values)),
     lambda values: Model(values=array.array("d", values)),
@@ -185,6 +215,31 @@ def test_functions_classes_and_modules_count_by_name(one: Any, other: Any) -> No
     assert digest((1, one)) != digest((1, other))
 
 
+@pytest.mark.slow
+def test_neither_the_order_of_a_set_nor_the_locale_counts(tmp_path: Path) -> None:
+    (tmp_path / "shown.py").write_text(
+        "import sys; from collections import deque; from types import SimpleNamespace\n"
+        "from resumable._loops.fingerprint import digest\n"
+        "names = {'Ada', 'Bob', 'Cid', 'Dan', 'Eve'}\n"
+        "class Team:\n    def __init__(self): self.names = names\n    def __repr__(self): return f'Team({names})'\n"
+        "forms = [deque([names]), SimpleNamespace(n=names), {'n': names}.values(), ValueError(names), Team()]\n"
+        "print(*map(digest, [*forms, open(__file__)]))"
+    )
+
+    def told(seed: str, utf8: str) -> str:
+        env = {
+            **os.environ,
+            "PYTHONHASHSEED": seed,
+            "PYTHONPATH": ":".join(sys.path),
+            "LC_ALL": "C",
+            "PYTHONUTF8": utf8,
+        }
+        program = [sys.executable, "-B", str(tmp_path / "shown.py")]
+        return subprocess.run(program, env=env, capture_output=True, check=True, text=True).stdout
+
+    assert told("1", "0") == told("2", "1")
+
+
 # -- what has no value ------------------------------------------------------------------------------------------------
 
 
@@ -195,6 +250,15 @@ class Opaque:
 class Unfriendly:
     def __repr__(self) -> str:
         raise RuntimeError("no repr")
+
+
+def test_a_lazy_frame_has_a_value_if_its_plan_says_where_the_rows_come_from(tmp_path: Path) -> None:
+    pl = pytest.importorskip("polars")
+    pl.DataFrame({"v": [1]}).write_csv(tmp_path / "rows.csv")
+
+    assert digest(pl.scan_csv(tmp_path / "rows.csv")) == digest(pl.scan_csv(tmp_path / "rows.csv"))
+    with pytest.raises(ValuelessError):
+        digest(pl.DataFrame({"v": [1]}).lazy().select("v"))
 
 
 @pytest.mark.parametrize(
