@@ -8,7 +8,7 @@ import re
 import threading
 from types import CodeType
 
-from .._runtime.interpreter import code_of, package_of, running_text
+from .._runtime.interpreter import code_of, is_alive, package_of, running_here, running_text
 
 _log = logging.getLogger("resumable")
 
@@ -137,6 +137,19 @@ def check_thread(made_in: int) -> None:
         raise RuntimeError(
             "another thread than the one that made this loop takes its items, so they would count as done before they "
             "are; use cp.map(fn, items), with your pool as executor="
+        )
+
+
+def refuse_task(taker: object) -> None:
+    """Refuse to continue in another task than *taker*, which is still at work on an item.
+
+    Raises:
+        RuntimeError: It is another task.
+    """
+    if taker is not None and taker is not running_here() and is_alive(taker):
+        raise RuntimeError(
+            "another task takes items of this loop while one is at work on its item, which would count as done before "
+            "it is; use cp.amap(fn, items)"
         )
 
 

@@ -224,6 +224,10 @@ class Loop(ABC, Generic[T]):
         """*holder* is what a ``for`` iterates over: once it is freed, that ``for`` was left."""
         self._holder = ref(holder)
 
+    def kept_by(self) -> object:
+        """What a ``for`` iterates over now; None if none does."""
+        return self._holder() if self._holder is not None else None
+
     @property
     def is_left(self) -> bool:
         """Whether the ``for`` was left: by ``break``, ``return``, an error, the end of a zip.

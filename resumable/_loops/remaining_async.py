@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from .._runtime.interpreter import is_at_async_for, running_here
 from . import consumers, place, sources
 from .bodies import look_at_body
 from .by_position import Fingerprint, ItemKey, PositionLedger, Saved
@@ -70,7 +72,8 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
             self._owner.register(self)
         look_at_gathering(self._owner.operation_id, self.position, place.frame_at(1))
         look_at_body(self._owner, self.position)
-        holder = AsyncPass(self.__anext__)
+        before = None if self.is_finished or self.is_halted else self.kept_by()
+        holder = new_pass(self.__anext__, before, place.frame_at(1))
         self.keep_by(holder)
         return holder
 
@@ -148,15 +151,49 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
 
 
 class AsyncPass(AsyncIterator[T]):
-    """What one ``async for`` iterates over."""
+    """What one ``async for`` iterates over.
 
-    __slots__ = ("__weakref__", "_next")
+    Attributes:
+        taker: The task that it began in.
+    """
+
+    __slots__ = ("__weakref__", "_next", "taker")
 
     def __init__(self, step: Callable[[], Awaitable[T]]) -> None:
         self._next = step
+        self.taker: object = running_here()
 
     def __anext__(self) -> Awaitable[T]:
         return self._next()
+
+
+class SharedPass(AsyncPass[T]):
+    """What ``aiter()`` gives: any task may take items off it, but not while another one is at work on its item."""
+
+    __slots__ = ()
+
+    def __init__(self, step: Callable[[], Awaitable[T]]) -> None:
+        super().__init__(step)
+        self.taker = None
+
+    def __anext__(self) -> Awaitable[T]:
+        consumers.refuse_task(self.taker)
+        self.taker = running_here()
+        return self._next()
+
+
+def new_pass(step: Callable[[], Awaitable[T]], before: object, frame: FrameType) -> AsyncPass[T]:
+    """What *frame* iterates over from now on.
+
+    Args:
+        before: What is iterated over already, or None.
+
+    Raises:
+        RuntimeError: Another task iterates over *before*.
+    """
+    if isinstance(before, AsyncPass):
+        consumers.refuse_task(before.taker)
+    return AsyncPass(step) if is_at_async_for(frame) else SharedPass(step)
 
 
 def remaining_async(

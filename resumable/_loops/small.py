@@ -17,7 +17,7 @@ from .by_position import ItemKey, PositionLedger
 from .failing import late_retries
 from .loop import Ends, Items_co, LoopOwner
 from .remaining import OrderedLedger, Remaining
-from .remaining_async import AsyncPass, AsyncRemaining
+from .remaining_async import AsyncRemaining, new_pass
 from .running import RunningLoops
 from .sites import Site
 from .view import LoopView
@@ -420,7 +420,8 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
             self._begin_feed(place.users_frame() if running_here() is self._task else None)
         elif not (self.is_finished or self.is_halted):
             self._owner.register(self)
-        holder = AsyncPass(self.__anext__)
+        before = None if self.is_finished or self.is_halted else self.kept_by()
+        holder = new_pass(self.__anext__, before, place.frame_at(1))
         self.keep_by(holder)
         return holder
 

@@ -185,6 +185,13 @@ def variable_in(frame: FrameType, name: str, default: Any = None) -> Any:
     return frame.f_locals.get(name, frame.f_globals.get(name, default))
 
 
+def is_at_async_for(frame: FrameType) -> bool:
+    """Whether *frame* begins an ``async for`` or an async comprehension now, and does not call ``aiter()``."""
+    from opcode import opname  # seldom needed
+
+    return opname[frame.f_code.co_code[frame.f_lasti]] == "GET_AITER"
+
+
 def caller_of(frame: FrameType) -> FrameType | None:
     """The frame that called *frame*."""
     return frame.f_back

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -77,3 +78,55 @@ async def test_the_body_is_within_its_item(store: FaultyStore) -> None:
 
     async with checkpointed("job", store=store) as cp:
         assert await at(cp) == [0, 1, 2]
+
+
+async def taken_by_tasks(loop: Any, *, by_aiter: bool) -> None:
+    shared = aiter(loop) if by_aiter else loop
+
+    async def work() -> None:
+        async for _ in shared:
+            await asyncio.sleep(0.001)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(work())
+
+
+@pytest.mark.parametrize("by_aiter", [True, False], ids=["by aiter", "by async for"])
+@pytest.mark.parametrize("before", [0, 6], ids=["first", "after others"])
+def test_several_tasks_that_take_items_of_one_loop_are_refused(by_aiter: bool, before: int, tmp_path: Path) -> None:
+    """An item would count as done as soon as another task takes the next one."""
+
+    async def main() -> None:
+        async with checkpointed("tasks", store=tmp_path) as cp:
+            for _ in range(before):  # small loops are made in another way, once some were made
+                async for _ in cp.remaining([1, 2]):
+                    pass
+            with pytest.raises(ExceptionGroup) as caught:
+                await taken_by_tasks(cp.remaining([1, 2, 3, 4]), by_aiter=by_aiter)
+            assert "use cp.amap(fn, items)" in str(caught.value.exceptions[0])
+            cp.keep()
+
+    asyncio.run(main())
+
+
+def test_an_iterator_may_be_given_to_one_task(tmp_path: Path) -> None:
+    found = []
+
+    async def main() -> None:
+        async with checkpointed("one task", store=tmp_path) as cp:
+            shared = aiter(cp.remaining(range(4)))
+
+            async def work() -> None:
+                async for item in shared:
+                    found.append(item)
+
+            await asyncio.create_task(work())
+            timed = aiter(cp.remaining(range(4)))
+            for _ in range(4):
+                found.append(await asyncio.wait_for(anext(timed), 5))
+            with pytest.raises(StopAsyncIteration):
+                await anext(timed)
+
+    asyncio.run(main())
+    assert found == [0, 1, 2, 3, 0, 1, 2, 3]
