@@ -15,7 +15,7 @@ import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 LOOPS = frozenset({"remaining", "map", "amap", "pages"})
@@ -277,7 +277,7 @@ _TOLD = frozenset((bool, bytes, float, int, str))
 def turn_of(frame: FrameType, outside: Stack) -> str:
     """The turn of the plain ``for`` loops around *frame* in the checkpoint's block, as a digest of their variables.
 
-    "" without such a loop, or if a variable is not a simple value.
+    "" without such a loop, or if no variable is a simple value, a function or a class.
     """
     found: list[Any] = []
     for here in frames(frame):
@@ -287,9 +287,20 @@ def turn_of(frame: FrameType, outside: Stack) -> str:
                 found += [here.f_locals.get(name, here.f_globals.get(name)) for name in names]
         if opened is not None:
             break
-    if not found or not all(type(one) in _TOLD for one in found):
+    told = [value for one in found if (value := _told(one)) is not None]
+    if not told:
         return ""
-    return hashlib.sha256(repr(found).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def _told(value: object) -> object:
+    """What tells *value* from others in every process; None if that is unknown."""
+    if type(value) in _TOLD:
+        return value
+    if isinstance(value, tuple):
+        parts = [_told(one) for one in value]
+        return None if None in parts else parts
+    return f"{value.__qualname__}()" if isinstance(value, (FunctionType, type)) else None
 
 
 def _loops_of(code: CodeType) -> list[tuple[int, int, tuple[str, ...]]]:

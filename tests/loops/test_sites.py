@@ -518,6 +518,38 @@ def test_a_plain_loop_around_that_comes_in_another_order_is_refused(
     assert done == ["a0", "a1", "a2", "b0", "b1", "b2", "c0", "c1", "c2"]
 
 
+def fetch_step() -> None: ...
+
+
+def parse_step() -> None: ...
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param([("fetch", object()), ("parse", object())], id="text beside objects"),
+        pytest.param([(fetch_step, object()), (parse_step, object())], id="functions"),
+        pytest.param([(("fetch", 1), []), (("parse", 1), [])], id="tuples"),
+        pytest.param([(Stop, {}), (LookupError, {})], id="classes"),
+    ],
+)
+def test_a_plain_loop_around_is_compared_by_those_of_its_variables_that_tell(
+    steps: list[Any], manager: CheckpointManager
+) -> None:
+    def work(steps: list[Any], stop: int | None = None) -> None:
+        with checkpointed("job", manager=manager) as cp:
+            for step, _ in steps:
+                for page in cp.remaining(range(3)):
+                    if page == stop:
+                        raise Stop(step)
+
+    with pytest.raises(Stop):
+        work(steps, 2)
+    with pytest.raises(InputChangedError, match="another turn of the plain loop"):
+        work(steps[::-1])
+    work(steps)
+
+
 def test_a_plain_loop_around_over_objects_is_not_compared(manager: CheckpointManager) -> None:
     done: list[int] = []
     for stop in (1, None):
