@@ -46,7 +46,9 @@ class _Others(NamedTuple):
         return frozenset(found)
 
     def has_another(self, saved: str, where: str) -> bool:
-        """Whether *saved* had equal lines beside it, or its line is there and is not the one at *where*."""
+        """Whether *saved* had equal lines beside it, or its line is in this block and is not the one at *where*."""
+        if not place.may_be_of_one_block(saved, where):
+            return False
         before = place.last_call(saved)
         is_there = before != place.last_call(where) and any(before in one.loops for one in self.functions)
         return is_there or not (saved.startswith("=") or place.is_only_one(saved))
