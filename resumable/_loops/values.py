@@ -68,9 +68,9 @@ def stable_repr(item: object) -> str:
 
 def _tells_class_only(text: str, item: object) -> bool:
     """Whether a repr, such as ``<Row>``, contains only the class's name although *item* has content."""
-    if not getattr(item, "__dict__", None):
-        return False
     kind = type(item)
+    if not getattr(item, "__dict__", None) and not any(vars(one).get("__slots__") for one in kind.__mro__):
+        return False
     names = {"object", "instance", *_WORD.findall(f"{kind.__module__}.{kind.__qualname__}".lower())}
     return names.issuperset(_WORD.findall(text.lower()))
 

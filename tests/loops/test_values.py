@@ -441,8 +441,20 @@ class Called:
         return f"<{self.name}>"
 
 
+class Slotted:
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return "<Slotted object>"
+
+
 def test_an_object_of_which_the_repr_tells_the_class_only_has_no_digest() -> None:
     """All of them would be equal."""
     with pytest.raises(ValuelessError, match="Called"):
         digest(Called("Called object"))
     assert digest(Called("a")) != digest(Called("b"))
+    with pytest.raises(ValuelessError, match="Slotted"):
+        digest(Slotted("a"))
