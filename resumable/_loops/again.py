@@ -229,11 +229,16 @@ class WrittenAgain:
 
     def has(self, writer: Noting, row: Any) -> bool:
         """Whether *row* stands where *writer* would write it again."""
-        expected = self._expected.get(self._here())
+        here = self._here()
+        expected = self._expected.get(here)
         where = expected.get(writer.known_as) if expected else None
         if where is None or not len(where):
             return False
-        return writer.is_there(row, where, in_order=not self._is_beside_others())
+        in_order = not self._is_beside_others()
+        is_there = writer.is_there(row, where, in_order=in_order)
+        if in_order and not is_there and here != _OUTSIDE:
+            _say_differs(writer.known_as)
+        return is_there
 
     def _is_beside_others(self) -> bool:
         """Whether other threads or tasks may write in between, so that rows come in any order."""
@@ -247,6 +252,15 @@ def _say_counted_again(path: str) -> None:
         "%s: an item changed it a second time, because its inner loop goes on in the middle of the item. A counter "
         "would count twice: count in the inner loop, or after it.",
         path,
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _say_differs(name: str) -> None:
+    _log.warning(
+        "%s: an item that goes on in an inner loop wrote another row before that loop than in the run before, so both "
+        "are there. Write nothing there that differs between runs, such as the time or len(log).",
+        name,
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 import tenacity
 
 from resumable import AsyncCheckpoint, Checkpoint, checkpointed, every, resumable
+from resumable._durable import Sink
 from resumable.testing import prove_resumable
 
 Job = Callable[[Path], Any]
@@ -287,6 +288,41 @@ def test_what_is_not_equal_is_written(tmp_path: Path) -> None:
             raise AssertionError
 
     assert list(log) == ["the beginning", "run 0", "run 1", 0, "run 2", 1, 2]
+
+
+def test_another_row_before_an_inner_loop_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for stop in (2, None):
+        with contextlib.suppress(LookupError), opened(store=tmp_path) as cp:
+            log = cp.log("numbered")
+            for chapter in cp.remaining(["a", "b"]):
+                log.append(f"{len(log)} {chapter}")
+                for page in cp.remaining(range(3)):
+                    if page == stop:
+                        raise LookupError
+                    log.append(f"{len(log)} {chapter} {page}")
+
+    assert caplog.text.count("so both are there. Write nothing there that differs between runs") == 1
+
+
+def test_a_program_that_writes_equal_rows_again_is_told_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for job in (around_the_loops, equal_lines_everywhere, lines_that_inner_items_continue):
+        for stop in range(1, 12):
+            with contextlib.suppress(KeyboardInterrupt), monkeypatch.context() as patch:
+                writes = iter(range(stop))
+
+                def write(sink: Any, row: Any, write: Any = Sink.write, writes: Any = writes) -> Any:
+                    if next(writes, None) is None:
+                        raise KeyboardInterrupt
+                    return write(sink, row)
+
+                patch.setattr(Sink, "write", write)
+                job(tmp_path)
+        job(tmp_path)
+
+    assert "differs between runs" not in caplog.text
 
 
 @pytest.mark.parametrize("place", ["before", "inside", "after"])
