@@ -19,6 +19,7 @@ from typing import Any
 
 NAMED = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, type)
 """What is identified by its name."""
+_PLAIN = (str, int, float, bool, type(None))
 _ADDRESS = " at 0x"
 _WORD = re.compile(r"\w+")
 
@@ -76,7 +77,10 @@ def _tells_class_only(text: str, item: object) -> bool:
 
 
 def _owner_of(item: Any) -> str:
-    """The value of the object that a bound method belongs to; "" if there is none."""
+    """The value of the object that a bound method belongs to, the defaults of a lambda; "" if there is neither."""
+    if isinstance(item, FunctionType) and item.__name__ == "<lambda>":
+        given = [one for one in item.__defaults__ or () if isinstance(one, _PLAIN)]
+        return repr(given) if given else ""
     owner = getattr(item, "__self__", None)
     if owner is None or isinstance(owner, (ModuleType, type)):
         return ""
@@ -235,8 +239,7 @@ def _mapping(item: Any) -> Any:
 
 
 def _part(value: Any) -> Any:
-    kinds = (str, int, float, bool, type(None))
-    return value if isinstance(value, kinds) else [_part(one) for one in value] if _is_row(value) else stand_in(value)
+    return value if isinstance(value, _PLAIN) else [_part(one) for one in value] if _is_row(value) else stand_in(value)
 
 
 def _is_row(value: Any) -> bool:

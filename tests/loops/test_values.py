@@ -215,6 +215,12 @@ def test_functions_classes_and_modules_count_by_name(one: Any, other: Any) -> No
     assert digest((1, one)) != digest((1, other))
 
 
+def test_a_lambda_counts_with_what_it_was_given() -> None:
+    made = [lambda n=n: n for n in "ab"]
+    assert digest(made[0]) != digest(made[1])
+    assert digest((1, made[0])) != digest((1, made[1]))
+
+
 @pytest.mark.slow
 def test_neither_the_order_of_a_set_nor_the_locale_counts(tmp_path: Path) -> None:
     (tmp_path / "shown.py").write_text(
