@@ -51,7 +51,7 @@ class _Others(NamedTuple):
             return False
         before = place.last_call(saved)
         is_there = before != place.last_call(where) and any(before in one.loops for one in self.functions)
-        return is_there or _is_called_with_others(saved, where) or not (saved[0] == "=" or place.is_only_one(saved))
+        return is_there or not (saved.startswith("=") or place.is_only_one(saved))
 
     def like(self, saved: str, where: str, new: Set[str], least: float) -> list[str]:
         """The loops that resemble *saved* as much as the one at *where* does."""
@@ -108,7 +108,6 @@ def moved_from(
         (found, *more) = same if len(same) == 1 else gone
         rivals = others.like(found.key, where, new, 1 if found in same else _ALIKE)
         is_clear = not more and not rivals and _are_unique(found.key, where)
-        is_clear = is_clear and not _is_called_with_others(found.key, where)
         if is_clear and _may_have_moved(found.key, where, frame):
             return _adopted(found, where)
     raise _doubt(operation_id, where, gone, rivals)
@@ -224,15 +223,6 @@ def _adopted(site: Site, where: str) -> Site:
 
 def _shown(site: Site) -> str:
     return site.key if site.is_named else place.shown(site.key)
-
-
-def _is_called_with_others(saved: str, where: str) -> bool:
-    """Whether one line is reached by a call with other arguments: the call for *saved* may have been removed."""
-    before, now = place.calls_of(saved), place.calls_of(where)
-    if len(before) != len(now) or before[-1] != now[-1]:
-        return False
-    pairs = [(place.names_of(one), place.names_of(other)) for one, other in zip(before, now, strict=True)]
-    return any(one - other and other - one for one, other in pairs)
 
 
 def _among(saved: str) -> str:

@@ -226,11 +226,6 @@ def work(cp, do, urls, pages):
             id="one of two lines is new",
         ),
         pytest.param(
-            FETCH + HEAD + "fetch(cp, do, urls)\n    fetch(cp, do, pages)",
-            FETCH + HEAD + "fetch(cp, do, pages)",
-            id="the call for it is gone",
-        ),
-        pytest.param(
             BEFORE + LOOP.format("urls").replace("do(u)", "do(u.lower())"),
             HEAD + LOOP.format("urls").replace("do(u)", "do(u.lower())"),
             id="one of two equal lines is gone",
