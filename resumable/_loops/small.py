@@ -238,7 +238,14 @@ class SmallRemaining(Remaining[T]):
             if (
                 streak is None
                 or streak.newest is not self
-                or (streak.sure != id(frame) and not (streak.at == id(frame) and self._is_known(frame)))
+                or (
+                    streak.sure != id(frame)
+                    and (
+                        streak.at != id(frame)
+                        or common.site.gone_through_by is not frame.f_code
+                        or get_ident() != common.thread
+                    )
+                )
             ):
                 consumers.check_thread(common.thread)
                 if common.site.gone_through_by is not frame.f_code:
@@ -286,9 +293,6 @@ class SmallRemaining(Remaining[T]):
             common.running.ended(self)
         elif streak.newest is not self:
             streak.ended(self)
-
-    def _is_known(self, frame: FrameType) -> bool:
-        return self.common.site.gone_through_by is frame.f_code and get_ident() == self.common.thread
 
     def _begin_by_new_code(self) -> None:
         """Code that has not gone through a loop of this place asks for the first item."""
