@@ -2,11 +2,7 @@
 
 Read ``remaining`` first, or ``remaining_async``: it iterates, and knows at every moment which items are done. ``small``
 does so for few items at low cost, ``anew`` makes them where one was made before, and ``streak`` where one follows
-another. ``consumers`` detects who iterates ahead of the work, ``gathering`` who takes all items before the work on any,
-``pairs`` who takes several off one iterator, ``handed_on`` who puts them into a pool or a queue. ``bodies`` detects
-what a loop's body would lose, ``begun_anew`` what a run that goes on begins anew; ``written`` finds the loop in the
-program's text, ``carried`` reads which variables its body carries on, ``harmless`` which of them may begin anew, and
-``helpers`` what its functions add to.
+another. ``consumers`` detects who iterates ahead of the work.
 ``loop`` is the base class; the done items are kept by one of four ledgers: ``by_position``, ``by_key``, ``by_page``,
 ``out_of_order``. ``pages`` fetches pages from a server. ``registry`` holds the loops of a checkpoint, ``levels`` the
 loops inside items of other loops. ``running`` knows which loop runs inside which, ``apart`` holds back the writes of
@@ -15,34 +11,27 @@ a save sees it. ``sites`` are the places where loops are made, ``place`` reads s
 finds it again by the frames, ``edited`` finds it again after an edit, ``program`` searches the functions that exist
 now. ``sources`` says what can be iterated again, ``fingerprint`` whether it is still the same input, ``values`` digests
 items that JSON cannot hold. ``failed`` keeps the failed items, ``failing`` hands them out again. ``standing`` describes
-the progress to people. ``map`` is the room for many items at a time.
+the progress to people. ``map`` is the room for many items at a time, ``advice`` that of warnings.
 """
 
 __all__ = [
+    "advice",
     "again",
     "anew",
     "apart",
-    "begun_anew",
-    "bodies",
     "by_key",
     "by_page",
     "by_position",
-    "carried",
     "consumers",
     "edited",
     "failed",
     "failing",
     "fingerprint",
-    "gathering",
-    "handed_on",
-    "harmless",
-    "helpers",
     "levels",
     "loop",
     "map",
     "out_of_order",
     "pages",
-    "pairs",
     "place",
     "program",
     "registry",
@@ -57,5 +46,4 @@ __all__ = [
     "streak",
     "values",
     "view",
-    "written",
 ]

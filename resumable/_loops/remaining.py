@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .._runtime.interpreter import has_gil
 from . import consumers, place, sources
+from .advice.bodies import look_at_body
+from .advice.gathering import look_at_gathering
 from .apart import is_apart
-from .bodies import look_at_body
 from .by_key import KeyLedger
 from .by_page import PageLedger
 from .by_position import Fingerprint, ItemKey, PositionLedger, Saved
 from .failing import Retries, all_of, given_again, late_retries, retries_of
-from .gathering import look_at_gathering
 from .loop import Loop, LoopOwner
 
 if TYPE_CHECKING:

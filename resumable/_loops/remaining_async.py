@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .._runtime.interpreter import is_at_async_for, running_here
 from . import consumers, place, sources
-from .bodies import look_at_body
+from .advice.bodies import look_at_body
+from .advice.gathering import look_at_gathering
 from .by_position import Fingerprint, ItemKey, PositionLedger, Saved
 from .failing import Retries, all_of, late_retries, retries_of
-from .gathering import look_at_gathering
 from .loop import Loop, LoopOwner
 from .remaining import OrderedLedger, ledger_for, source_of
 

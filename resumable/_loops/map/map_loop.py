@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from ..._runtime.boundary import Boundary, HeldBack, working_for
 from ..._text import shortened
 from .. import place, sources
-from ..bodies import look_at_results
+from ..advice.bodies import look_at_results
 from ..by_key import KeyLedger
 from ..by_position import ItemKey, Saved
 from ..failed import Failed, entries_of, error_text, is_there_again

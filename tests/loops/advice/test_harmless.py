@@ -7,9 +7,9 @@ import textwrap
 
 import pytest
 
-from resumable._loops.carried import carried_by
-from resumable._loops.harmless import may_begin_anew
-from resumable._loops.written import Written
+from resumable._loops.advice.carried import carried_by
+from resumable._loops.advice.harmless import may_begin_anew
+from resumable._loops.advice.written import Written
 
 
 def harmless(text: str) -> set[str]:

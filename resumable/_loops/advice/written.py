@@ -14,9 +14,9 @@ from functools import lru_cache
 from types import CodeType, FrameType
 from typing import NamedTuple, cast
 
-from .._runtime.interpreter import caller_of, point_in
+from ..._runtime.interpreter import caller_of, point_in
 
-_LIBRARY = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+_LIBRARY = os.path.join(os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")), "")
 _STANDARD = os.path.dirname(os.__file__)
 _GIVES_ON = 0x20 | 0x200
 """The flags of the code of a generator, and of an async one."""

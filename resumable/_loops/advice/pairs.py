@@ -14,8 +14,8 @@ from types import CodeType, FrameType
 
 import msgspec
 
-from .._runtime.interpreter import point_in
-from . import consumers
+from ..._runtime.interpreter import point_in
+from .. import consumers
 
 _NOTHING = frozenset(("CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL", "RESUME"))
 _OF_VARIABLES = re.compile(r"(LOAD|STORE)_(?:FAST|NAME|GLOBAL|DEREF|CLASSDEREF)")

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .._runtime.interpreter import frame_at, point_in, variable_in
+from ..._runtime.interpreter import frame_at, point_in, variable_in
+from ..consumers import say_numbering
 from .begun_anew import PLAIN, is_kept, is_saved_by_hand, look_at_carried, say_begun_anew
-from .consumers import say_numbering
 from .gathering import look_at_gathering
 from .handed_on import look_at_handed_on
 from .written import frames_of_items, gives_on, loop_at, numbering_around
 
 if TYPE_CHECKING:
-    from .loop import LoopOwner
+    from ..loop import LoopOwner
 
 _log = logging.getLogger("resumable")
 _SUMS = frozenset((int, float, str, *PLAIN))

@@ -7,8 +7,8 @@ import textwrap
 
 import pytest
 
-from resumable._loops.carried import Carried, carried_by
-from resumable._loops.written import Written
+from resumable._loops.advice.carried import Carried, carried_by
+from resumable._loops.advice.written import Written
 
 
 def carried(text: str) -> Carried:

@@ -13,13 +13,13 @@ from operator import itemgetter
 from types import BuiltinMethodType, FrameType
 from typing import TYPE_CHECKING, Any
 
-from .._runtime.interpreter import is_standard_stream, parts_of_all, variable_in
+from ..._runtime.interpreter import is_standard_stream, parts_of_all, variable_in
 from .carried import Carried, carried_by
 from .helpers import added_to, used_by
 from .written import Written, loop_at, name_of, ticking_loops
 
 if TYPE_CHECKING:
-    from .loop import LoopOwner
+    from ..loop import LoopOwner
 
 _log = logging.getLogger("resumable")
 _LIBRARY = __name__.partition(".")[0]

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from .._runtime.interpreter import variable_in
+from ..._runtime.interpreter import variable_in
 from .begun_anew import PLAIN, names_of_state, value_in
 from .carried import carried_by
 from .written import Written, loop_at, name_of
 
 if TYPE_CHECKING:
-    from .loop import LoopOwner
+    from ..loop import LoopOwner
 
 _log = logging.getLogger("resumable")
 

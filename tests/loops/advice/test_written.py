@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from resumable._loops.written import frames_of_items, gives_on, loop_at, numbering_around
+from resumable._loops.advice.written import frames_of_items, gives_on, loop_at, numbering_around
 
 
 class Asked:
@@ -121,7 +121,7 @@ def test_a_program_without_text_is_not_understood() -> None:
     ],
 )
 def test_what_counts_from_its_own_beginning(head: str, name: str) -> None:
-    from resumable._loops.written import Written
+    from resumable._loops.advice.written import Written
 
     loop = ast.parse(f"for x in {head}: pass").body[0]
     assert isinstance(loop, ast.For)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from types import CodeType, FrameType
 from typing import Any
 
-from .._runtime.interpreter import caller_of, point_in
+from ..._runtime.interpreter import caller_of, point_in
 from .pairs import look_at_iterator
 from .written import calls_around
 

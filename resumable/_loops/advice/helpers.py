@@ -10,7 +10,7 @@ from functools import lru_cache
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
-from .._runtime.interpreter import variable_in
+from ..._runtime.interpreter import variable_in
 from .carried import assigned_in
 from .written import Written, is_of_others, name_of, text_of
 

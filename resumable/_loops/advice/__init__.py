@@ -1,0 +1,21 @@
+"""Warnings of programs whose results would be wrong after a kill, read from their bytecode and text.
+
+What cannot be read is not warned of; only ``gathering`` refuses what it sees. Read ``bodies`` first, which looks at the
+body of a loop that begins, and detects what would be lost. ``gathering`` detects who takes all items before the work on
+any, ``pairs`` who takes several off one iterator, ``handed_on`` who puts them into a pool, a queue or a transaction.
+``begun_anew`` warns of what a run that goes on begins anew: ``carried`` reads which variables a body carries on,
+``harmless`` which of them may begin anew, and ``helpers`` what its functions add to. ``written`` finds a loop in the
+program's text.
+"""
+
+__all__ = [
+    "begun_anew",
+    "bodies",
+    "carried",
+    "gathering",
+    "handed_on",
+    "harmless",
+    "helpers",
+    "pairs",
+    "written",
+]
