@@ -114,7 +114,8 @@ class PositionLedger(Ledger):
         if any(position >= self.start for position in samples.expected):
             raise ValueError("a saved sample lies at or beyond the saved position")
         self._samples = samples if self.is_sampled else Samples()
-        self._under_way = next(iter(_fingerprint.samples_from(saved.get("under_way", ()))), None)
+        under_way = saved.get("under_way", ())
+        self._under_way = next(iter(_fingerprint.samples_from(under_way)), None) if under_way else None
         self._expected_roll: str | None = saved.get("rolled") if self.is_full else None
         self._expected_total: int | None = saved.get("total")
         self.total = sources.length(items)
@@ -277,21 +278,18 @@ class PositionLedger(Ledger):
 
     def as_now(self, position: int) -> Callable[[], dict[str, Any]]:
         more: dict[str, Any] = {}
-        if (sample := self._sample_under_way(position)) is not None:
+        is_asked = self.has_inner or self._under_way is not None
+        if is_asked and (sample := self._sample_under_way(position)) is not None:
             more["under_way"] = [list(sample)]
         if not self.is_full:
-            return partial(self._form, position, self._last_done(position), **more)
+            return partial(self._form, position, self._lasting(position - 1), **more)
         # The rolled digest for this position will soon be gone.
         position, rolled = self._rolled_at(position)
-        return partial(self._form, position, self._last_done(position), rolled=rolled, **more)
+        return partial(self._form, position, self._lasting(position - 1), rolled=rolled, **more)
 
     def _form(self, position: int, last: Sample | None, **more: Any) -> dict[str, Any]:
         samples = self._samples.saved(lambda sampled: sampled < position, last)
         return {"by": "position", "position": position, "total": self.total, "samples": samples, **more}
-
-    def _last_done(self, position: int) -> Sample | None:
-        """A sample of the last done item, if it is at hand and the loop's body cannot have changed it."""
-        return self._lasting(position - 1)
 
     def _sample_under_way(self, position: int) -> Sample | None:
         before = self._under_way
@@ -304,6 +302,7 @@ class PositionLedger(Ledger):
         return (self._samples.at(position) if self.is_sampled else None) or self._lasting(position)
 
     def _lasting(self, position: int) -> Sample | None:
+        """A sample of the item there, if it is at hand and the loop's body cannot have changed it."""
         items = self._items
         if not self.is_sampled or type(items) not in sources.SEEKABLE or not 0 <= position < len(items):
             return None
