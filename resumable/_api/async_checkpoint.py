@@ -90,7 +90,7 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
         """Save, stop, or wait for a quota, if that is due. Returns how many items may pass until the next call."""
         async with self._turn:
             self._was_woken = self._has_stopped = False
-            self._limit, self._granted = ALWAYS, inf
+            self._limit, self._boundary.granted = ALWAYS, inf
             if self._is_total_old:
                 self._note_total()
             try:
@@ -98,9 +98,9 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             except STOPS as error:
                 self._cut_off(error)
                 raise
-            self._limit, self._granted = self.ticked + items, self._count() - items
+            self._limit, self._boundary.granted = self.ticked + items, self._count() - items
             if self._was_woken:
-                self._limit, self._granted = ALWAYS, inf
+                self._limit, self._boundary.granted = ALWAYS, inf
             return items
 
     async def save(self, reason: str = "Requested") -> None:
@@ -132,11 +132,12 @@ class AsyncCheckpoint(BaseCheckpoint[S]):
             >>> async for number in cp.remaining(range(5)):
             ...     cp.state["sum"] = cp.state.get("sum", 0) + number
         """
-        if key is None and limit is None and not retry_failed and type(items) in SEEKABLE and fingerprint == "sampled":
-            small = self._operation.parts.loops.small.again(self, items, None, name, is_async=True)
+        is_plain = key is None and limit is None and not retry_failed and fingerprint == "sampled"
+        if self._again is not None and is_plain and type(items) in SEEKABLE:
+            small = self._again(self, items, None, name, is_async=True)
             if small is not None:
                 self._is_total_old = True
-                return small  # type: ignore[return-value]
+                return small  # type: ignore[no-any-return]
         items, failures = self._to_do(items), self._failures(retry_failed)
         from .._loops.remaining_async import remaining_async
 

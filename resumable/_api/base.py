@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .._loops.loop import Loop
     from .._loops.map.map_loop import MapLoop
     from .._models import CheckpointMetadata
+    from .._runtime.boundary import Boundary
 
     S = typing_extensions.TypeVar("S", default=dict[str, Any])
 else:
@@ -69,9 +70,8 @@ class BaseCheckpoint(Holding, Generic[S]):
         self._count: Callable[[], int] = lambda: 0
         self._limit: float = ALWAYS
         self._was_woken = False
-        # Loops may hand out items until the boundary's count, which decreases, reaches this value; then a check-in is
-        # due.
-        self._granted = inf
+        self._boundary: Boundary = None  # type: ignore[assignment]  # until it is opened
+        self._again: Callable[..., Any] | None = None
         self._is_total_old = self._is_shown = self._has_inner_sink = self._has_stopped = False
         self._total: int | None = None
         self._outer: Any = None
@@ -325,7 +325,7 @@ class BaseCheckpoint(Holding, Generic[S]):
         self._operation = yield from open_operation(self._options, wake=self._wake, ticker=self._inner)
         boundary = self._operation.parts.cut.boundary
         self._ticks, self._count = boundary.ticks, boundary.ticks.__length_hint__
-        boundary.wake = self._wake
+        boundary.wake, self._boundary = self._wake, boundary
         around: Any = current.CHECKPOINT.get()
         if isinstance(around, BaseCheckpoint):  # and not what records the limits in a map's worker
             self._outer = around
@@ -362,7 +362,8 @@ class BaseCheckpoint(Holding, Generic[S]):
         """Check in before the next item. Safe from any thread, and in signal handlers."""
         self._was_woken = True
         self._limit = ALWAYS
-        self._granted = inf
+        if self._boundary is not None:
+            self._boundary.granted = inf
         if os.getpid() != self._operation.owner_pid:
             self._operation.parts.cut.boundary.forked(self.operation_id)
         running, number = self._operation.parts.loops.running, signals.wish.interrupts
@@ -387,7 +388,8 @@ class BaseCheckpoint(Holding, Generic[S]):
         return () if self._operation.is_done else items
 
     def _begin(self, name: str | None, make: Callable[[str, Any], L], *, may_be_small: bool = True) -> L:
-        loop = self._operation.parts.loops.begin(name, make, may_be_small=may_be_small)
+        loops = self._operation.parts.loops
+        self._again, loop = loops.small.again, loops.begin(name, make, may_be_small=may_be_small)
         self._note_total()
         return cast("L", loop)
 

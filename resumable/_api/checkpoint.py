@@ -82,7 +82,7 @@ class Checkpoint(Files, BaseCheckpoint[S]):
             return 1
         with self._lock:
             self._was_woken = self._has_stopped = False
-            self._limit, self._granted = ALWAYS, inf
+            self._limit, self._boundary.granted = ALWAYS, inf
             if self._is_total_old:
                 self._note_total()
             try:
@@ -90,9 +90,9 @@ class Checkpoint(Files, BaseCheckpoint[S]):
             except STOPS as error:
                 self._cut_off(error)
                 raise
-            self._limit, self._granted = self.ticked + items, self._count() - items
+            self._limit, self._boundary.granted = self.ticked + items, self._count() - items
             if self._was_woken:
-                self._limit, self._granted = ALWAYS, inf
+                self._limit, self._boundary.granted = ALWAYS, inf
             return items
 
     def save(self, reason: str = "Requested") -> None:
@@ -178,11 +178,12 @@ class Checkpoint(Files, BaseCheckpoint[S]):
             RuntimeError: Another thread than the one that made the loop asks for its items.
             ValueError: *limit* is below 1, or given inside a map.
         """
-        if limit is None and not retry_failed and type(items) in SEEKABLE and fingerprint == "sampled":
-            small = self._operation.parts.loops.small.again(self, items, key, name)
+        again = self._again  # not by the operation: that takes as long as the call
+        if again and limit is None and not retry_failed and type(items) in SEEKABLE and fingerprint == "sampled":
+            small = again(self, items, key, name)
             if small is not None:
                 self._is_total_old = True
-                return small  # type: ignore[return-value]
+                return small  # type: ignore[no-any-return]
         options: Any = {"key": key, "fingerprint": fingerprint, "limit": limit}
         return self._remaining(items, name, options | self._failures(retry_failed))
 

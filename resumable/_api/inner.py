@@ -135,8 +135,8 @@ class Inner(BaseCheckpoint[S]):
 
     def may_pass(self, items: int) -> bool:
         """For small loops: whether this many items may pass before the next check-in."""
-        count = self._count
-        return count() - items > self._granted and processes.pid == self._operation.owner_pid
+        boundary = self._boundary
+        return boundary.now() - items > boundary.granted and processes.pid == boundary.pid
 
     def halt(self, loop: Loop[Any]) -> None:
         """For loops: *loop* has reached its limit."""

@@ -148,6 +148,7 @@ def _body(code: CodeType, instructions: Sequence[dis.Instruction], span: Span) -
     """A digest of what the body of the ``for`` over the call at *span* names; "" if nothing iterates over it there."""
     last = max(at for at, one in enumerate(instructions) if one.opname.startswith("CALL") and _span(one) == span)
     begun = depth = 0
+    end: int | None = None
     found: set[str] = set()
     for at, one in enumerate(instructions[last + 1 :], last + 1):
         if not begun and one.opname.startswith(("FOR_ITER", "GET_ANEXT")):

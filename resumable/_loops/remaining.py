@@ -191,6 +191,7 @@ class PassingRemaining(Remaining[T]):
     def __init__(self, items: Iterable[T], owner: LoopOwner[int], ledger: OrderedLedger, name: str) -> None:
         super().__init__(items, owner, ledger, name)
         self._is_seekable = type(items) in sources.SEEKABLE
+        self.is_halted, self.retries = False, None  # read faster than defaults of the class, which mark() reads
         # The number of handed-out items at the end of the round, and the rest of the round.
         self._round = (0, repeat(True, 0))
         self._sampled: PositionLedger | None = None

@@ -9,6 +9,7 @@ from threading import get_ident
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from .._runtime import processes
 from .._runtime.boundary import Boundary
 from .._runtime.interpreter import running_here
 from . import consumers, place
@@ -68,15 +69,14 @@ class Common:
         view: Shows the newest.
         site: The place.
         boundary: Counts their items.
-        ticks: Of the boundary: ``next()`` of it for each item, and at the end.
-        may_pass: See :class:`SmallOwner`.
+        ticks: Of the boundary: ``next()`` of it for each item, and at the end. ``count`` gives how many are left.
         running: The loops that run.
         streak: Makes them, and tells that they begin and end; None if they are told of one by one.
         thread: The thread they run in.
         name: The name of the view.
     """
 
-    __slots__ = ("boundary", "may_pass", "name", "owner", "running", "site", "streak", "thread", "ticks", "view")
+    __slots__ = ("boundary", "count", "name", "owner", "running", "site", "streak", "thread", "ticks", "view")
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Common:
         streak: Telling | None = None,
     ) -> None:
         self.owner, self.view, self.site, self.running, self.boundary = owner, view, site, running, boundary
-        self.ticks, self.may_pass = boundary.ticks, owner.may_pass
+        self.ticks, self.count = boundary.ticks, boundary.ticks.__length_hint__
         self.streak, self.thread, self.name = streak, get_ident(), view.name
 
 
@@ -261,8 +261,9 @@ class SmallRemaining(Remaining[T]):
             return
         else:
             given = self._go_on()
-        ticks, may_pass = common.ticks, common.may_pass
-        flags: Sequence[bool] = self.flags if may_pass(len(self._items) - given) else _ASK
+        ticks, boundary, count = common.ticks, common.boundary, common.count
+        may_pass = count() - len(self._items) + given > boundary.granted and processes.pid == boundary.pid
+        flags: Sequence[bool] = self.flags if may_pass else _ASK
         self._is_out = True
         try:
             for item in feed:

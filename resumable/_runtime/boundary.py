@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar, Token
 from functools import partial
 from itertools import repeat
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
@@ -44,6 +46,8 @@ class Boundary(msgspec.Struct, eq=False):
         has_many: Whether many new values wait for the next save, so that some should be taken ahead of it.
         wake: Called when that has become so.
         forked_from: In a forked child, whose operation it is; "" in the process that has opened it.
+        pid: The process that has opened it.
+        granted: Loops may hand out items until the count reaches this; then a check-in is due.
     """
 
     ticks: Ticks = msgspec.field(default_factory=partial(repeat, True, (1 << 60) - 1))
@@ -59,6 +63,8 @@ class Boundary(msgspec.Struct, eq=False):
     has_many: bool = False
     wake: Callable[[], None] | None = None
     forked_from: str = ""
+    pid: int = msgspec.field(default_factory=os.getpid)
+    granted: float = inf
 
     def now(self) -> int:
         """The count. It decreases."""

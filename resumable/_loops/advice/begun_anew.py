@@ -129,7 +129,7 @@ def _begins_anew(value: Any, name: str, carried: Carried) -> bool:
     if value is None and name in carried.made_where_missing:
         return False
     kind = type(value)
-    if kind in _NUMBERS and not math.isfinite(value):
+    if isinstance(value, int | float) and not math.isfinite(value):
         return True
     if kind in _SINGLE or kind in PLAIN:
         return not value or _is_blank(value) or (name in carried.begins and carried.begins[name] == value)
