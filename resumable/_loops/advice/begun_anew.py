@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..._runtime.interpreter import is_standard_stream, parts_of_all, variable_in
 from .carried import Carried, carried_by
 from .helpers import added_to, used_by
-from .written import Written, loop_at, name_of, ticking_loops
+from .written import Written, loop_at, name_of, only_advice, ticking_loops
 
 if TYPE_CHECKING:
     from ..loop import LoopOwner
@@ -71,10 +71,11 @@ def look_at_ticking(operation_id: str, done: int, frame: FrameType) -> bool:
         Whether it warned.
     """
     names: set[str] = set()
-    for written in ticking_loops(frame):
-        carried = carried_by(written)
-        if not is_saved_by_hand(written):
-            names |= (carried.names & carried.begins.keys()) - names_of_state(written) - carried.made_where_missing
+    with only_advice():
+        for written in ticking_loops(frame):
+            carried = carried_by(written)
+            if not is_saved_by_hand(written):
+                names |= (carried.names & carried.begins.keys()) - names_of_state(written) - carried.made_where_missing
     for name in sorted(names):
         say_begun_anew(operation_id, name, done)
     return bool(names)
@@ -129,7 +130,7 @@ def _begins_anew(value: Any, name: str, carried: Carried) -> bool:
     if value is None and name in carried.made_where_missing:
         return False
     kind = type(value)
-    if isinstance(value, int | float) and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return True
     if kind in _SINGLE or kind in PLAIN:
         return not value or _is_blank(value) or (name in carried.begins and carried.begins[name] == value)

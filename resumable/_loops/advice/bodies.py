@@ -21,7 +21,7 @@ from ..consumers import say_numbering
 from .begun_anew import PLAIN, is_kept, is_saved_by_hand, look_at_carried, say_begun_anew
 from .gathering import look_at_gathering
 from .handed_on import look_at_handed_on
-from .written import frames_of_items, gives_on, loop_at, numbering_around
+from .written import frames_of_items, gives_on, loop_at, numbering_around, only_advice
 
 if TYPE_CHECKING:
     from ..loop import LoopOwner
@@ -67,8 +67,13 @@ def look_at_body(owner: LoopOwner[Any], position: int, *, is_numbered: bool = Fa
     """
     asking = frame_at(3)
     code, at = point_in(asking)
-    if not position and (quiet := _quiet.get((id(code), at))) is not None and quiet() is code:
-        return
+    if position or (quiet := _quiet.get((id(code), at))) is None or quiet() is not code:
+        with only_advice():
+            _look_at_body(owner, position, asking, is_numbered=is_numbered)
+
+
+def _look_at_body(owner: LoopOwner[Any], position: int, asking: FrameType, *, is_numbered: bool) -> None:
+    code, at = point_in(asking)
     for frame in frames_of_items(asking):
         body = _body_of(*point_in(frame))
         if body.ahead and type(gathered := variable_in(frame, body.ahead)) in PLAIN and not is_kept(owner, gathered):
@@ -90,8 +95,9 @@ def look_at_results(owner: LoopOwner[Any], position: int, frame: FrameType) -> N
     """Warn of lost results. A map of *owner* gives *frame* its first result of this run, at *position*."""
     look_at_gathering(owner.operation_id, position, frame, gives_results=True)
     is_numbered = False
-    for here in frames_of_items(frame) if position else ():
-        is_numbered = _look_at_going_on(owner, position, here, _body_of(*point_in(here)), is_numbered=is_numbered)
+    with only_advice():
+        for here in frames_of_items(frame) if position else ():
+            is_numbered = _look_at_going_on(owner, position, here, _body_of(*point_in(here)), is_numbered=is_numbered)
 
 
 def _look_at_going_on(owner: LoopOwner[Any], position: int, frame: FrameType, body: Body, *, is_numbered: bool) -> bool:

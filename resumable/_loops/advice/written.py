@@ -6,7 +6,9 @@ Only warnings depend on this, because the text of a program may be missing or ch
 from __future__ import annotations
 
 import ast
+import contextlib
 import linecache
+import logging
 import os
 import weakref
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ from typing import NamedTuple, cast
 from ..._runtime.interpreter import caller_of, point_in
 
 _LIBRARY = os.path.join(os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")), "")
+_log = logging.getLogger("resumable")
 _STANDARD = os.path.dirname(os.__file__)
 _GIVES_ON = 0x20 | 0x200
 """The flags of the code of a generator, and of an async one."""
@@ -44,6 +47,15 @@ class Written(NamedTuple):
 
 
 _known: dict[tuple[int, int], tuple[Callable[[], CodeType | None], Written | None]] = {}
+
+
+@contextlib.contextmanager
+def only_advice() -> Iterator[None]:
+    """What cannot be judged is not warned of: an error must not stop the program."""
+    try:
+        yield
+    except Exception:
+        _log.debug("a loop's text could not be judged", exc_info=True)
 
 
 def frames_of_items(frame: FrameType) -> Iterator[FrameType]:

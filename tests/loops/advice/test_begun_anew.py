@@ -271,3 +271,24 @@ def test_what_may_begin_anew(job: Callable[[int | None], None], caplog: Any) -> 
     job(None)
 
     assert [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("begin", [10**400, 1e400, float("nan")])
+def test_numbers_of_any_size_may_be_carried_on(begin: float, tmp_path: Path) -> None:
+    number = begin
+    for _ in range(2):
+        with contextlib.suppress(LookupError), checkpointed("job", every(items=1), store=tmp_path) as cp:
+            for item in cp.remaining(range(3)):
+                number += item
+                if item == 1 and not cp.resumed:
+                    raise LookupError
+
+    assert not list(tmp_path.glob("*.json"))
+    assert number != 0
+
+
+def test_what_cannot_be_judged_stops_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resumable._loops.advice.bodies.loop_at", lambda frame: frame.nothing)
+
+    with checkpointed("job", store=tmp_path) as cp:
+        assert [item for item in cp.remaining(range(3)) if item] == [1, 2]
