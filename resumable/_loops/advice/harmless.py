@@ -90,9 +90,10 @@ def _mentions(value: ast.expr, name: str) -> bool:
 
 
 def only_told(loop: ast.AST, names: set[str]) -> set[str]:
-    """Those numbers that the body only tests or prints, as a person wants to see how far the loop is."""
+    """Those numbers that the body only prints, or tests to print or now and then, as to see how far the loop is."""
     told = {id(part) for one in ast.walk(loop) if _tells(one) for part in _told_by(one)}
-    told |= {id(part) for one in ast.walk(loop) if isinstance(one, ast.If | ast.While) for part in ast.walk(one.test)}
+    tests = [one for one in ast.walk(loop) if isinstance(one, ast.If) and _decides_nothing(one)]
+    told |= {id(part) for one in tests for part in ast.walk(one.test)}
     return {name for name in names if _is_told(loop, name, told, frozenset())}
 
 
@@ -106,6 +107,20 @@ def _is_told(loop: ast.AST, name: str, told: set[int], through: frozenset[str]) 
             computed |= {id(part): set(map(name_of, one.targets)) for part in ast.walk(one.value)}
     into = set().union(*(computed.get(id(one), {""}) for one in reads)) - {name} - through
     return "" not in into and all(_is_told(loop, one, told, through | {name}) for one in into)
+
+
+def _decides_nothing(test: ast.If) -> bool:
+    """Whether it is made for each so many items, or prints at most: ``if n % 100 == 0``."""
+    is_periodic = any(isinstance(one, ast.BinOp) and isinstance(one.op, ast.Mod) for one in ast.walk(test.test))
+    return is_periodic or all(map(_only_tells, [*test.body, *test.orelse]))
+
+
+def _only_tells(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.If):
+        return all(map(_only_tells, [*statement.body, *statement.orelse]))
+    if isinstance(statement, ast.Expr):
+        return _tells(statement.value)
+    return isinstance(statement, ast.Assign | ast.AugAssign | ast.Pass)
 
 
 def _tells(node: ast.AST) -> bool:
