@@ -88,13 +88,15 @@ def is_saved_by_hand(written: Written) -> bool:
 
 @lru_cache(maxsize=256)
 def names_of_state(written: Written) -> frozenset[str]:
-    """The variables in statements with ``cp.state``: they come from it, or go into it."""
+    """The variables in statements with ``cp.state``, but for those that are only put into it: they may come from it."""
     kinds = ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Expr | ast.Return
-    statements = [[*ast.walk(one)] for one in written.nodes() if isinstance(one, kinds)]
-    with_state = [
-        nodes for nodes in statements if any(isinstance(one, ast.Attribute) and one.attr == "state" for one in nodes)
-    ]
-    return frozenset(name for nodes in with_state for one in nodes if (name := name_of(one)))
+    statements = [one for one in written.nodes() if isinstance(one, kinds) and one.value is not None]
+    from_state = [one for one in statements if one.value is not None and _has_state(one.value)]
+    return frozenset(name for one in from_state for part in ast.walk(one) if (name := name_of(part)))
+
+
+def _has_state(value: ast.expr) -> bool:
+    return any(isinstance(one, ast.Attribute) and one.attr == "state" for one in ast.walk(value))
 
 
 def _called(call: ast.Call) -> str:
@@ -192,7 +194,7 @@ def say_begun_anew(operation_id: str, name: str, position: int) -> None:
     plain = name.rpartition(".")[2]
     _log.warning(
         "%s: the loop goes on at item %s, but %r lacks what earlier runs put into it. Keep it in the checkpoint: "
-        "cp.log(%r), cp.mapping(%r), or cp.state.",
+        "cp.log(%r), cp.mapping(%r), or cp.state, and begin with what that holds.",
         operation_id,
         f"{position:,}",
         name,

@@ -292,3 +292,32 @@ def test_what_cannot_be_judged_stops_no_program(tmp_path: Path, monkeypatch: pyt
 
     with checkpointed("job", store=tmp_path) as cp:
         assert [item for item in cp.remaining(range(3)) if item] == [1, 2]
+
+
+def puts(cp: Any, stops_at: int) -> None:
+    number = 0
+    for item in cp.remaining(range(1, 5)):
+        number += item
+        cp.state["number"] = number
+        if item == stops_at:
+            raise LookupError
+
+
+def takes_and_puts(cp: Any, stops_at: int) -> None:
+    number = cp.state.get("number", 0)
+    for item in cp.remaining(range(1, 5)):
+        number += item
+        cp.state["number"] = number
+        if item == stops_at:
+            raise LookupError
+
+
+@pytest.mark.parametrize(("program", "is_told"), [(puts, True), (takes_and_puts, False)])
+def test_a_variable_that_is_put_into_the_state_but_not_taken_from_it_is_told_of(
+    program: Callable[[Any, int], None], is_told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for stops_at in (3, 0):
+        with contextlib.suppress(LookupError), checkpointed("job", every(items=1), store=tmp_path) as cp:
+            program(cp, stops_at)
+
+    assert any("'number' lacks" in one.getMessage() for one in caplog.records) == is_told
