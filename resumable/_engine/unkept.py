@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from .._loops import place
-from .._loops.advice.begun_anew import look_at_ticking
+from .._loops.advice.ticking import look_at_ticking
 from .._runtime.interpreter import is_named_by_user, kept_in_variables_only
 
 if TYPE_CHECKING:

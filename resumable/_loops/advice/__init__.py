@@ -4,8 +4,8 @@ What cannot be read is not warned of; only ``gathering`` refuses what it sees. R
 body of a loop that begins, and detects what would be lost. ``gathering`` detects who takes all items before the work on
 any, ``pairs`` who takes several off one iterator, ``handed_on`` who puts them into a pool, a queue or a transaction.
 ``begun_anew`` warns of what a run that goes on begins anew: ``carried`` reads which variables a body carries on,
-``harmless`` which of them may begin anew, and ``helpers`` what its functions add to. ``written`` finds a loop in the
-program's text.
+``harmless`` which of them may begin anew, and ``helpers`` what its functions add to. ``ticking``
+does so for programs that tick. ``written`` finds a loop in the program's text.
 """
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "harmless",
     "helpers",
     "pairs",
+    "ticking",
     "written",
 ]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..._runtime.interpreter import is_standard_stream, parts_of_all, variable_in
 from .carried import Carried, carried_by
 from .helpers import added_to, used_by
-from .written import Written, loop_at, name_of, only_advice, ticking_loops
+from .written import Written, loop_at, name_of
 
 if TYPE_CHECKING:
     from ..loop import LoopOwner
@@ -62,25 +62,6 @@ def look_at_carried(owner: LoopOwner[Any], position: int, frame: FrameType, *, t
         _say_file(owner.operation_id, file, position)
 
 
-def look_at_ticking(operation_id: str, done: int, frame: FrameType) -> bool:
-    """A run that goes on after *done* items ticks by hand, and *frame* ticked, or ends the block.
-
-    Its variables have changed already, so only those count that begin with a constant in the text.
-
-    Returns:
-        Whether it warned.
-    """
-    names: set[str] = set()
-    with only_advice():
-        for written in ticking_loops(frame):
-            carried = carried_by(written)
-            if not is_saved_by_hand(written):
-                names |= (carried.names & carried.begins.keys()) - names_of_state(written) - carried.made_where_missing
-    for name in sorted(names):
-        say_begun_anew(operation_id, name, done)
-    return bool(names)
-
-
 def is_saved_by_hand(written: Written) -> bool:
     """Whether the program uses ``cp.before_save``: any of its variables may be saved by that."""
     return any(isinstance(one, ast.Attribute) and one.attr == "before_save" for one in written.nodes())
@@ -90,7 +71,7 @@ def is_saved_by_hand(written: Written) -> bool:
 def names_of_state(written: Written) -> frozenset[str]:
     """The variables in statements with ``cp.state``, but for those that are only put into it: they may come from it."""
     kinds = ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Expr | ast.Return
-    statements = [one for one in written.nodes() if isinstance(one, kinds) and one.value is not None]
+    statements: list[Any] = [one for one in written.nodes() if isinstance(one, kinds)]
     from_state = [one for one in statements if one.value is not None and _has_state(one.value)]
     return frozenset(name for one in from_state for part in ast.walk(one) if (name := name_of(part)))
 

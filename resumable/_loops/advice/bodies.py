@@ -19,7 +19,7 @@ import msgspec
 from ..._runtime.interpreter import frame_at, point_in, variable_in
 from ..consumers import say_numbering
 from .begun_anew import PLAIN, is_kept, is_saved_by_hand, look_at_carried, say_begun_anew
-from .gathering import look_at_gathering
+from .gathering import look_at_gathered, look_at_gathering
 from .handed_on import look_at_handed_on
 from .written import frames_of_items, gives_on, loop_at, numbering_around, only_advice
 
@@ -80,6 +80,8 @@ def _look_at_body(owner: LoopOwner[Any], position: int, asking: FrameType, *, is
             _say_ahead(owner.operation_id, body.ahead)
         may_tell = look_at_handed_on(owner, frame) or bool(body.ahead)
         if position:
+            if frame is not asking:
+                look_at_gathered(owner.operation_id, position, frame)
             is_numbered = _look_at_going_on(owner, position, frame, body, is_numbered=is_numbered)
         if (written := loop_at(frame)) is not None and not gives_on(written):
             if frame is asking and not may_tell:

@@ -51,9 +51,7 @@ def look_at_gathering(operation_id: str, position: int, frame: FrameType, *, giv
     Raises:
         RuntimeError: In the head of a ``for``.
     """
-    name, is_headed, is_dropped = _asking(frame)
-    if name in _LAZY and not _ALL.isdisjoint(frame.f_code.co_names):
-        name, is_headed = next((one for one in calls_around(*point_in(frame)) if one[0] in _ALL), (name, False))
+    name, is_headed, _ = _taking(frame)
     if name in _LISTS and is_headed:
         raise RuntimeError(
             f"{name}() around the loop takes all items before the work on the first one, so they would count as done "
@@ -61,7 +59,14 @@ def look_at_gathering(operation_id: str, position: int, frame: FrameType, *, giv
         )
     if name == "iter":
         look_at_iterator(operation_id, frame)
-    if position and (gatherer := _gatherer(frame) or (f"{name}()" if name in _ALL and not is_dropped else "")):
+    if position:
+        look_at_gathered(operation_id, position, frame)
+
+
+def look_at_gathered(operation_id: str, position: int, frame: FrameType) -> None:
+    """Warn if *frame* gathers the items or results of a loop that goes on at *position*."""
+    name, _, is_dropped = _taking(frame)
+    if gatherer := _gatherer(frame) or (f"{name}()" if name in _ALL and not is_dropped else ""):
         _log.warning(
             "%s: the loop goes on at item %s, so %s collects only what is left. What earlier runs collected counts as "
             "done, and is not in it: work on each item in the body of a for loop, and keep results in cp.mapping or "
@@ -70,6 +75,14 @@ def look_at_gathering(operation_id: str, position: int, frame: FrameType, *, giv
             f"{position:,}",
             gatherer,
         )
+
+
+def _taking(frame: FrameType) -> Asking:
+    """Which function takes the items, perhaps around one such as ``map``."""
+    name, is_headed, is_dropped = _asking(frame)
+    if name in _LAZY and not _ALL.isdisjoint(frame.f_code.co_names):
+        name, is_headed = next((one for one in calls_around(*point_in(frame)) if one[0] in _ALL), (name, False))
+    return name, is_headed, is_dropped
 
 
 def _gatherer(frame: FrameType) -> str:

@@ -112,12 +112,13 @@ def _is_told(loop: ast.AST, name: str, told: set[int], through: frozenset[str]) 
 def _decides_nothing(test: ast.If) -> bool:
     """Whether it is made for each so many items, or prints at most: ``if n % 100 == 0``."""
     is_periodic = any(isinstance(one, ast.BinOp) and isinstance(one.op, ast.Mod) for one in ast.walk(test.test))
-    return is_periodic or all(map(_only_tells, [*test.body, *test.orelse]))
+    return is_periodic or all(map(only_tells, [*test.body, *test.orelse]))
 
 
-def _only_tells(statement: ast.stmt) -> bool:
+def only_tells(statement: ast.stmt) -> bool:
+    """Whether it prints, or sets variables, at most."""
     if isinstance(statement, ast.If):
-        return all(map(_only_tells, [*statement.body, *statement.orelse]))
+        return all(map(only_tells, [*statement.body, *statement.orelse]))
     if isinstance(statement, ast.Expr):
         return _tells(statement.value)
     return isinstance(statement, ast.Assign | ast.AugAssign | ast.Pass)

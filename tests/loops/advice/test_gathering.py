@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +205,22 @@ def test_what_nobody_uses_is_not_told_of(caplog: Any) -> None:
             list(map(functools.partial(stopped_at, stops_at=stops_at), cp.remaining(range(5))))
 
     assert "collects only" not in caplog.text
+
+
+def doubled(stops_at: int | None, store: Path) -> Iterator[int]:
+    with checkpointed("job", every(items=1), store=store) as cp:
+        for item in cp.remaining(range(6)):
+            if item == stops_at:
+                raise LookupError
+            yield 2 * item
+
+
+def test_a_list_of_what_the_programs_own_generator_gives_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with contextlib.suppress(LookupError):
+        list(doubled(3, tmp_path))
+    caplog.clear()
+
+    assert list(doubled(None, tmp_path)) == [6, 8, 10]
+    assert "so list() collects only what is left" in caplog.text
