@@ -348,9 +348,16 @@ def _both(ways: Iterable[set[str] | None]) -> set[str] | None:
 
 
 def _tested_for_none(test: ast.expr) -> str:
-    """``x`` of ``x is None`` and ``not x``; "" of another test."""
+    """``x`` of ``x is None``, ``not x`` and ``x is None or y``; "" of another test, as ``x is None or item > x``."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         return name_of(test.operand)
     if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.Or):
-        return _tested_for_none(test.values[0])
+        name = _tested_for_none(test.values[0])
+        return "" if any(_is_used(one, name) for one in test.values[1:]) else name
     return name_of(test.left) if isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Is) else ""
+
+
+def _is_used(value: ast.expr, name: str) -> bool:
+    """Whether the variable itself stands in *value*, not only an attribute of it."""
+    bases = {id(one.value) for one in ast.walk(value) if isinstance(one, ast.Attribute)}
+    return any(name_of(one) == name and id(one) not in bases for one in ast.walk(value))

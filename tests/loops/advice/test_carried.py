@@ -71,6 +71,8 @@ def test_an_iterator_beside_the_loop() -> None:
 def test_what_is_only_made_where_it_is_missing() -> None:
     assert carried("c = None\nfor x in y:\n    if c is None: c = f()\n    c.g(x)").made_where_missing == {"c"}
     assert carried("c = None\nfor x in y:\n    if c is None: g()\n    c = x").made_where_missing == set()
+    assert carried("c = None\nfor x in y:\n    if c is None or x > 9: c = f(x)\n    g(c)").made_where_missing == {"c"}
+    assert carried("c = None\nfor x in y:\n    if c is None or x > c: c = x\nf(c)").made_where_missing == set()
 
 
 def test_the_constant_at_the_beginning() -> None:
