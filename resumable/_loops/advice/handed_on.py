@@ -68,12 +68,13 @@ def _handed_on(written: Written) -> tuple[tuple[str, str], ...]:
     awaited = {id(one.value) for one in ast.walk(written.loop) if isinstance(one, ast.Await)}
     if not names.isdisjoint(_WAITS) or _awaits_a_variable(written):
         return ()
+    own = _set_in(written.loop)
     return tuple(
         (name, receiver)
         for one in calls
         if (name := _name(one)) in _NAMES and (id(one) not in awaited or name in _QUEUES)
         for receiver in [getattr(getattr(one.func, "value", None), "id", "")]
-        if receiver not in _set_in(written.loop)
+        if receiver not in own and not own.isdisjoint(_given_to(one))
     )
 
 
@@ -117,6 +118,12 @@ def _name(call: ast.Call) -> str:
 def _awaits_a_variable(written: Written) -> bool:
     """Whether the body waits for a task that it has made."""
     return any(isinstance(one, ast.Await) and isinstance(one.value, ast.Name) for one in ast.walk(written.loop))
+
+
+def _given_to(call: ast.Call) -> Iterator[str]:
+    """The variables in its arguments."""
+    given = (*call.args, *(one.value for one in call.keywords))
+    return (part.id for one in given for part in ast.walk(one) if isinstance(part, ast.Name))
 
 
 def _set_in(loop: ast.AST) -> set[str]:

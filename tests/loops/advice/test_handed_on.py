@@ -47,8 +47,8 @@ def to_threads() -> None:
 def to_tasks() -> None:
     async def main() -> None:
         async with checkpointed("to tasks") as cp, asyncio.TaskGroup() as group:
-            async for _ in cp.remaining(range(5)):
-                group.create_task(asyncio.sleep(0))
+            async for item in cp.remaining(range(5)):
+                group.create_task(asyncio.sleep(0, item))
 
     asyncio.run(main())
 
@@ -95,7 +95,16 @@ def a_cache() -> None:
             cache.put(item)
 
 
-@pytest.mark.parametrize("job", [a_batch_in_a_pool, a_pool_in_the_body, a_task_that_is_awaited, a_cache])
+def a_thread_beside_the_items() -> None:
+    with checkpointed("a thread beside") as cp:
+        for item in cp.remaining(range(5)):
+            if item == 0:
+                Thread(target=str).start()
+
+
+@pytest.mark.parametrize(
+    "job", [a_batch_in_a_pool, a_pool_in_the_body, a_task_that_is_awaited, a_cache, a_thread_beside_the_items]
+)
 def test_what_waits_for_its_items(job: Callable[[], None], caplog: Any) -> None:
     job()
 
