@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -182,7 +183,10 @@ def summed_map(cp: Any, stops_at: int | None) -> Any:
     return sum(stopped_at(item, stops_at) for item, _ in cp.map(str, range(5)))
 
 
-@pytest.mark.parametrize("job", [sorted_results, reduced, comprehended_map, summed_map])
+IS_INLINED = pytest.mark.skipif(sys.version_info >= (3, 12), reason="a comprehension is no call there: not seen")
+
+
+@pytest.mark.parametrize("job", [sorted_results, reduced, pytest.param(comprehended_map, marks=IS_INLINED), summed_map])
 def test_what_gathers_by_steps_is_told_of_what_it_lacks(job: Any, caplog: Any) -> None:
     for stops_at in 3, None:
         with contextlib.suppress(LookupError), checkpointed("gathers by steps", every(items=1)) as cp:
