@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..._runtime.interpreter import is_standard_stream, parts_of_all, variable_in
 from .carried import Carried, carried_by
 from .helpers import added_to, used_by
-from .written import Written, loop_at, name_of
+from .written import Written, called, loop_at, name_of
 
 if TYPE_CHECKING:
     from ..loop import LoopOwner
@@ -78,10 +78,6 @@ def names_of_state(written: Written) -> frozenset[str]:
 
 def _has_state(value: ast.expr) -> bool:
     return any(isinstance(one, ast.Attribute) and one.attr == "state" for one in ast.walk(value))
-
-
-def _called(call: ast.Call) -> str:
-    return getattr(call.func, "attr", getattr(call.func, "id", ""))
 
 
 def is_kept(owner: LoopOwner[Any], value: object) -> bool:
@@ -147,7 +143,7 @@ def _is_others_iterator(value: Any, written: Written, name: str) -> bool:
 def _files(frame: FrameType, carried: Carried, written: Written) -> Iterator[Any]:
     """Files of the program, open for writing, that the body uses itself, by a writer of rows or by a function."""
     values = [*used_by(frame, written, _WRITES)]
-    if any(_called(one) in _WRITES for one in ast.walk(written.loop) if isinstance(one, ast.Call)):
+    if any(called(one) in _WRITES for one in ast.walk(written.loop) if isinstance(one, ast.Call)):
         values += [value_in(frame, name) for name in sorted(carried.reads | carried.names)]
     for value in values:
         file = _file_of(value) if type(value).__module__ in ("_csv", "csv") else value

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..._runtime.interpreter import variable_in
 from .begun_anew import PLAIN, names_of_state, value_in
 from .carried import carried_by
-from .written import Written, loop_at, name_of
+from .written import Written, called, loop_at, name_of
 
 if TYPE_CHECKING:
     from ..loop import LoopOwner
@@ -64,7 +64,7 @@ def look_at_handed_on(owner: LoopOwner[Any], frame: FrameType) -> bool:
 def _handed_on(written: Written) -> tuple[tuple[str, str], ...]:
     """The calls that hand an item on: the function, and the variable that it belongs to."""
     calls = [one for statement in written.loop.body for one in _calls(statement)]
-    names = {_name(one) for one in calls}
+    names = {called(one) for one in calls}
     awaited = {id(one.value) for one in ast.walk(written.loop) if isinstance(one, ast.Await)}
     if not names.isdisjoint(_WAITS) or _awaits_a_variable(written):
         return ()
@@ -72,7 +72,7 @@ def _handed_on(written: Written) -> tuple[tuple[str, str], ...]:
     return tuple(
         (name, receiver)
         for one in calls
-        if (name := _name(one)) in _NAMES and (id(one) not in awaited or name in _QUEUES)
+        if (name := called(one)) in _NAMES and (id(one) not in awaited or name in _QUEUES)
         for receiver in [getattr(getattr(one.func, "value", None), "id", "")]
         if receiver not in own and not own.isdisjoint(_given_to(one))
     )
@@ -83,7 +83,7 @@ def _uncommitted(written: Written) -> frozenset[str]:
     """The connections or cursors by which the body writes to a database, if it commits nothing."""
     nodes = [node for one in written.loop.body for node in ast.walk(one)]
     calls = [one for one in nodes if isinstance(one, ast.Call)]
-    if any(_name(one) in ("commit", "begin", "transaction") for one in calls):
+    if any(called(one) in ("commit", "begin", "transaction") for one in calls):
         return frozenset()
     names = {name_of(one.func.value) for one in calls if isinstance(one.func, ast.Attribute) and _is_change(one)}
     blocks = {name_of(item.context_expr) for one in nodes if isinstance(one, ast.With) for item in one.items}
@@ -91,7 +91,7 @@ def _uncommitted(written: Written) -> frozenset[str]:
 
 
 def _is_change(call: ast.Call) -> bool:
-    text = call.args[0] if _name(call) in _EXECUTES and call.args else None
+    text = call.args[0] if called(call) in _EXECUTES and call.args else None
     is_text = isinstance(text, ast.Constant) and isinstance(text.value, str)
     return is_text and text.value.lstrip().lower().startswith(_CHANGES)  # type: ignore[union-attr]
 
@@ -109,10 +109,6 @@ def _is_in_transactions(value: Any) -> bool:
 
 def _calls(statement: ast.stmt) -> Iterator[ast.Call]:
     return (one for one in ast.walk(statement) if isinstance(one, ast.Call))
-
-
-def _name(call: ast.Call) -> str:
-    return getattr(call.func, "attr", getattr(call.func, "id", ""))
 
 
 def _awaits_a_variable(written: Written) -> bool:

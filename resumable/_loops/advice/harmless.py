@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from .written import Head, name_of
+from .written import Head, called, name_of
 
 _CLOCKS = frozenset(("monotonic", "monotonic_ns", "now", "perf_counter", "perf_counter_ns", "time", "utcnow"))
 _SCALES = ast.Mult | ast.Div | ast.Pow
@@ -103,7 +103,7 @@ def _is_told(loop: ast.AST, name: str, told: set[int], through: frozenset[str]) 
     reads = [one for one in loads if isinstance(one.ctx, ast.Load) and id(one) not in told]
     computed: dict[int, set[str]] = {}
     for one in _assignments(loop):
-        if all(_called(call) in _COMPUTES for call in ast.walk(one.value) if isinstance(call, ast.Call)):
+        if all(called(call) in _COMPUTES for call in ast.walk(one.value) if isinstance(call, ast.Call)):
             computed |= {id(part): set(map(name_of, one.targets)) for part in ast.walk(one.value)}
     into = set().union(*(computed.get(id(one), {""}) for one in reads)) - {name} - through
     return "" not in into and all(_is_told(loop, one, told, through | {name}) for one in into)
@@ -129,7 +129,7 @@ def _tells(node: ast.AST) -> bool:
         return False
     is_stream = isinstance(node.func, ast.Attribute) and name_of(node.func.value) in ("sys.stderr", "sys.stdout")
     is_file = any(one.arg == "file" for one in node.keywords)
-    return is_stream or (_called(node) in _TELLS and not is_file)
+    return is_stream or (called(node) in _TELLS and not is_file)
 
 
 def _told_by(call: ast.AST) -> Iterator[ast.AST]:
@@ -204,7 +204,3 @@ def _variables(node: ast.AST) -> set[str]:
 
 def _names_in(node: ast.AST) -> set[str]:
     return {name for one in ast.walk(node) if (name := name_of(one))}
-
-
-def _called(call: ast.Call) -> str:
-    return str(getattr(call.func, "attr", getattr(call.func, "id", "")))

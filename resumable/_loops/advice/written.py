@@ -163,6 +163,11 @@ def name_of(node: ast.AST) -> str:
     return ""
 
 
+def called(call: ast.Call) -> str:
+    """The name of the function or method that is called; "" if it has none."""
+    return str(getattr(call.func, "attr", getattr(call.func, "id", "")))
+
+
 def text_of(code: CodeType) -> ast.AST | None:
     """The function's definition; None if it cannot be read."""
     ends = [end for _, end, _, _ in code.co_positions() if end is not None]
