@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from .._json import is_plain
 from .._text import hidden
 from . import values
 
@@ -172,19 +173,28 @@ def canonical(item: object) -> bytes:
     if isinstance(item, values.NAMED):
         return values.stable_repr(item).encode("utf-8", "backslashreplace")
     try:
-        return _encoder.encode(item)
+        raw = _encoder.encode(item)
     except values.ValuelessError:
         raise
     except Exception:
         return _fallback(item)
+    return _fallback(item) if _holds_nested_sets([item], raw) else raw
 
 
 def canonical_all(items: Sequence[object]) -> bytes:
     """The joined results of :func:`canonical` for *items*."""
     try:
-        return _encoder.encode_lines(items).replace(b"\n", b"")  # inside an item, JSON escapes newlines
+        raw = _encoder.encode_lines(items)
     except Exception:
         return b"".join(map(canonical, items))
+    if _holds_nested_sets(items, raw):
+        return b"".join(map(canonical, items))
+    return raw.replace(b"\n", b"")  # inside an item, JSON escapes newlines
+
+
+def _holds_nested_sets(items: Sequence[object], raw: bytes) -> bool:
+    """*raw* is their JSON, where such a set is an array that begins with an array or an object."""
+    return (b"[[" in raw or b"[{" in raw) and not is_plain(list(items)) and values.holds_nested_sets(items)
 
 
 def _fallback(item: Any) -> bytes:

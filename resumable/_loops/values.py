@@ -6,6 +6,7 @@ and for most objects contains an address, which changes in every run.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
@@ -14,7 +15,8 @@ import sys
 from collections import UserList, deque
 from collections.abc import Callable, Iterable, Mapping, MappingView
 from hashlib import sha256
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
+from itertools import chain, islice
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 NAMED = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, type)
@@ -22,6 +24,9 @@ NAMED = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, type)
 _PLAIN = (str, int, float, bool, type(None))
 _ADDRESS = " at 0x"
 _WORD = re.compile(r"\w+")
+_SETS = (set, frozenset)
+_MOST = 10_000
+"""How many values are searched for sets, at most."""
 
 
 class ValuelessError(TypeError):
@@ -53,7 +58,7 @@ def stable_repr(item: object) -> str:
     Raises:
         ValuelessError: It would differ in another process.
     """
-    if isinstance(item, (set, frozenset)):
+    if isinstance(item, _SETS):
         # Text has another hash in every process, which changes a set's order.
         return "{" + ", ".join(sorted(map(stable_repr, item))) + "}"
     if isinstance(item, NAMED):
@@ -64,7 +69,7 @@ def stable_repr(item: object) -> str:
         raise ValuelessError(_name_of(type(item))) from None
     if _ADDRESS in text or _tells_class_only(text, item):
         raise ValuelessError(_name_of(type(item)))
-    return text
+    return _in_one_order(text, item) if "{" in text else text
 
 
 def _tells_class_only(text: str, item: object) -> bool:
@@ -99,6 +104,50 @@ def _owner_of(item: Any) -> str:
 
 def _name_of(thing: Any) -> str:
     return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', None) or thing.__name__}"
+
+
+# -- sets, which have another order in each process
+
+
+def holds_nested_sets(items: Iterable[Any]) -> bool:
+    """Whether a set that holds a set is in one of *items*. JSON sorts the members, and ``<`` is no order for sets."""
+    return any(sets_within(member) for item in items for one in sets_within(item) for member in one)
+
+
+def sets_within(item: Any) -> list[Any]:
+    """The sets that containers and attributes of *item* lead to, outer ones first."""
+    todo, seen, found = [item], set[int](), []
+    for one in todo:  # the list grows meanwhile
+        if type(one) in _PLAIN or isinstance(one, NAMED) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, _SETS):
+            found.append(one)
+        with contextlib.suppress(Exception):  # whatever a foreign object does
+            todo += list(islice(_inside(one), max(0, _MOST - len(todo))))
+    return found
+
+
+def _inside(item: Any) -> Iterable[Any]:
+    if isinstance(item, (dict, MappingProxyType)):
+        return chain(item, item.values())
+    if isinstance(item, (list, tuple, deque, *_SETS)):
+        return item
+    slots = chain.from_iterable(_slots(kind) for kind in type(item).__mro__)
+    return chain(_attributes(item).values(), (getattr(item, name, None) for name in slots))
+
+
+def _slots(kind: type) -> Iterable[str]:
+    given = kind.__dict__.get("__slots__", kind.__dict__.get("__struct_fields__", ()))
+    return (given,) if isinstance(given, str) else given
+
+
+def _in_one_order(text: str, item: Any) -> str:
+    """*text*, the repr of *item*, with the members of each set that it shows in one order."""
+    for one in sets_within(item):
+        with contextlib.suppress(Exception):  # the text may not show it, and it may have no repr
+            text = text.replace(repr(one), stable_repr(one)) if len(one) > 1 else text
+    return text
 
 
 # -- arrays and frames
@@ -255,7 +304,7 @@ def _is_row(value: Any) -> bool:
 
 def _is_shown_in_part(item: Any) -> bool:
     """Whether the repr of an object with attributes depends on print options, or on the order of a set."""
-    return any(isinstance(one, (set, frozenset)) or _has_cells(one) for one in _attributes(item).values())
+    return any(isinstance(one, _SETS) or _has_cells(one) for one in _attributes(item).values())
 
 
 _has_cells = _is_from("numpy", "pandas", "polars", "pyarrow")

@@ -99,7 +99,9 @@ def test_digests_are_the_same_in_another_process() -> None:
     """Text hashes differ there, and with them the order of sets."""
     program = (
         "from pathlib import Path; from resumable._loops.fingerprint import digest;"
-        "print(digest([{'b', 'a', 'c'}, {Path('x'), Path('y'), Path('z')}, {'k': {1, 2}}, (1, {'q', 'r', 's'} , 2j)]))"
+        "print(digest([{'b', 'a', 'c'}, {Path('x'), Path('y'), Path('z')}, {'k': {1, 2}}, (1, {'q', 'r', 's'} , 2j)]));"
+        "pairs = {frozenset(pair) for pair in ('ab', 'bc', 'cd', 'de')};"
+        "print(*map(digest, [pairs, {'k': pairs}, {frozenset(pairs)}, {(1, one) for one in pairs}]))"
     )
     answers = {
         subprocess.run(

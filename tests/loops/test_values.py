@@ -227,8 +227,9 @@ def test_neither_the_order_of_a_set_nor_the_locale_counts(tmp_path: Path) -> Non
         "import sys; from collections import deque; from types import SimpleNamespace\n"
         "from resumable._loops.fingerprint import digest\n"
         "names = {'Ada', 'Bob', 'Cid', 'Dan', 'Eve'}\n"
-        "class Team:\n    def __init__(self): self.names = names\n    def __repr__(self): return f'Team({names})'\n"
-        "forms = [deque([names]), SimpleNamespace(n=names), {'n': names}.values(), ValueError(names), Team()]\n"
+        "class Team:\n    def __init__(self): self.names = names\n    def __repr__(self): return f'T{self.names}'\n"
+        "class Deep(Team):\n    def __init__(self): self.names = {'all': [names]}\n"
+        "forms = [deque([names]), SimpleNamespace(n=names), {'n': names}.values(), ValueError(names), Team(), Deep()]\n"
         "print(*map(digest, [*forms, open(__file__)]))"
     )
 
