@@ -195,7 +195,15 @@ def refuse_impossible(kind: type[Any], what: str = "", collections: Collection[s
     except TypeError as error:
         reason = " ".join(str(error).split())
         raise TypeError(f"{what} could not be loaded again: {reason}") from None
-    for path, custom in _foreign(info, kind.__name__, set()):
+    for path, inner in _types_within(info, kind.__name__, set()):
+        if hasattr(inner, "key_type") and (bad := _not_a_key(inner.key_type)):
+            raise TypeError(
+                f"{what} could not be loaded again: the keys of {path} are of type {bad}, which has no form as a key "
+                "in JSON; use text, such as str(key), or keep a list of pairs: list[tuple[key, value]]"
+            )
+        if not isinstance(inner, msgspec.inspect.CustomType):
+            continue
+        custom = inner.cls
         is_held = path.removeprefix(f"{kind.__name__}.") in collections and issubclass(custom, Durable)
         if not is_held and not (isinstance(custom, type) and issubclass(custom, PurePath)):
             name = str(getattr(custom, "__name__", custom))
@@ -216,22 +224,41 @@ _INSTEAD = {
 }
 
 
-def _foreign(info: Any, path: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
-    """Classes in the type *info* that only a hook could decode."""
-    if isinstance(info, msgspec.inspect.CustomType):
-        yield path, info.cls
-        return
+def _types_within(info: Any, path: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
+    """The type *info* and those that it is made of, each class once."""
+    yield path, info
     if getattr(info, "cls", None) in seen:
         return
     seen |= {info.cls} if hasattr(info, "cls") else set()
     for field in getattr(info, "fields", ()):
-        yield from _foreign(field.type, f"{path}.{field.name}", seen)
+        yield from _types_within(field.type, f"{path}.{field.name}", seen)
     for name in ("item_type", "key_type", "value_type", "type"):
         inner = getattr(info, name, None)
         if isinstance(inner, msgspec.inspect.Type):
-            yield from _foreign(inner, f"{path}[]", seen)
+            yield from _types_within(inner, f"{path}[]", seen)
     for inner in (*getattr(info, "types", ()), *getattr(info, "item_types", ())):
-        yield from _foreign(inner, path, seen)
+        yield from _types_within(inner, path, seen)
+
+
+def _not_a_key(info: Any) -> str:
+    """The name of the type *info* if no value of it can be a key; "" if one can."""
+    if inner := getattr(info, "types", ()):
+        names = list(map(_not_a_key, inner))
+        return names[0] if all(names) else ""
+    kind = getattr(info, "cls", None)
+    if isinstance(info, msgspec.inspect.CustomType):
+        return kind.__name__ if isinstance(kind, type) and issubclass(kind, PurePath) else ""
+    name = _NO_KEYS.get(type(info).__name__, "")
+    return str(getattr(kind, "__name__", name)) if name else ""
+
+
+_NO_KEYS = {
+    "BoolType": "bool",
+    "NoneType": "None",
+    "FrozenSetType": "frozenset",
+    **dict.fromkeys(("TupleType", "VarTupleType", "NamedTupleType", "DataclassType", "StructType"), "tuple"),
+}
+"""Types in ``msgspec.inspect`` that can be keys of a dict, but not in JSON, and their names for people."""
 
 
 def _refuse_impossible_model(kind: Any, what: str) -> None:

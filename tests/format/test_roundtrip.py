@@ -13,7 +13,8 @@ from collections import Counter, OrderedDict, defaultdict
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -259,6 +260,20 @@ def test_a_type_that_cannot_come_back_is_refused_before_the_first_item(name: str
 
     with checkpointed("job", store=store) as cp:  # nobody owns it
         assert not cp.resumed
+
+
+@pytest.mark.parametrize("key", [Path, tuple[int, int], tuple[str, ...], bool, frozenset[int], Path | None, Fixed])
+def test_keys_that_cannot_come_back_are_refused_before_the_first_item(key: Any) -> None:
+    """msgspec makes a decoder for each of these types, but encodes no such key, or leaves it text."""
+    kind = dataclasses.make_dataclass("State", [("field", list[dict[key, int]], dataclasses.field(default=None))])
+
+    with pytest.raises(TypeError, match=r"the keys of State\.field\[\] are of type .*list of pairs"):
+        TypedState(kind, print)
+
+
+@pytest.mark.parametrize("key", [str | tuple[int, int], int, bytes, datetime, UUID, Literal["a"], Any])
+def test_keys_of_which_one_can_come_back_are_not_refused(key: Any) -> None:
+    TypedState(dataclasses.make_dataclass("State", [("field", dict[key, int])]), print)
 
 
 def test_a_model_with_any_class_is_refused_unless_it_gives_it_a_form() -> None:
