@@ -3,9 +3,10 @@
 Read ``document`` first, the snapshot; then ``journal``, the saves since; then ``sections``, the library's own part,
 with the ``trail`` for reports. ``restore`` makes a checkpoint of them again, and ``migrations`` updates old documents.
 ``typed`` converts between the state and the user's classes; its ``fields`` may hold collections, and ``values`` are a
-collection's. ``roundtrip`` finds values that change on the way, ``shared`` objects that come back as two. For damage:
-``files`` finds an operation's files, ``verify`` judges them, ``repair`` returns to the last good save. ``anywhere``
-does both in any store, and copies between stores; ``artifacts`` checks the files that saves name.
+collection's. ``impossible`` refuses classes of which no value can be loaded. ``roundtrip`` finds values that change on
+the way, ``shared`` objects that come back as two. For damage: ``files`` finds an operation's files, ``verify`` judges
+them, ``repair`` returns to the last good save. ``anywhere`` does both in any store, and copies between stores;
+``artifacts`` checks the files that saves name.
 """
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "document",
     "fields",
     "files",
+    "impossible",
     "journal",
     "migrations",
     "repair",

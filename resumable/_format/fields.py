@@ -90,7 +90,10 @@ def _annotations_of(kind: Any) -> Mapping[str, tuple[str, Any]]:
         keys = {field.name: field.name for field in dataclasses.fields(kind)}
     else:
         return {}
-    hints = get_type_hints(kind)
+    try:
+        hints = get_type_hints(kind)
+    except Exception:  # no value of it can be loaded, and that error says more
+        return {}
     return {name: (key, hints[name]) for name, key in keys.items()}
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
-import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import PurePath
 from typing import Any, get_origin
@@ -23,6 +22,7 @@ from .._runtime.interpreter import collector_paused
 from .._text import command_for
 from .._text.cures import cure
 from .fields import fields_of, set_field
+from .impossible import refuse_impossible, refuse_without_fields
 from .roundtrip import differences
 
 BYTES_IN_PYDANTIC = (
@@ -55,6 +55,7 @@ class TypedState:
     """
 
     def __init__(self, kind: type[Any], warn: Callable[[str], None]) -> None:
+        refuse_without_fields(kind)
         self.fields = fields_of(kind)
         refuse_impossible(kind, collections=[one.name for one in self.fields.values() if one.is_declared])
         self.kind = kind
@@ -170,115 +171,6 @@ def place_and_reason(error: Any) -> tuple[str, str]:
     text = str(error)
     found = re.fullmatch(r"(.*) - at `(?:key in )?\$(.*)`", text, re.DOTALL)
     return (f"$.state{found[2]}", found[1]) if found else ("$.state", text)
-
-
-# -- classes that can never be saved
-
-
-def refuse_impossible(kind: type[Any], what: str = "", collections: Collection[str] = ()) -> None:
-    """Refuse a class that can never be loaded, before any work is done.
-
-    Args:
-        what: What has this class, for the message.
-        collections: The fields that may be durable collections.
-
-    Raises:
-        TypeError: Names the field, if it is known.
-    """
-    what = what or f"state={kind.__name__}"
-    if hasattr(kind, "model_validate_json"):
-        _refuse_impossible_model(kind, what)
-        return
-    try:
-        msgspec.json.Decoder(kind, dec_hook=decode_hook)  # raises for a union that JSON cannot tell apart
-        info = msgspec.inspect.type_info(kind)
-    except TypeError as error:
-        reason = " ".join(str(error).split())
-        raise TypeError(f"{what} could not be loaded again: {reason}") from None
-    for path, inner in _types_within(info, kind.__name__, set()):
-        if hasattr(inner, "key_type") and (bad := _not_a_key(inner.key_type)):
-            raise TypeError(
-                f"{what} could not be loaded again: the keys of {path} are of type {bad}, which has no form as a key "
-                "in JSON; use text, such as str(key), or keep a list of pairs: list[tuple[key, value]]"
-            )
-        if not isinstance(inner, msgspec.inspect.CustomType):
-            continue
-        custom = inner.cls
-        is_held = path.removeprefix(f"{kind.__name__}.") in collections and issubclass(custom, Durable)
-        if not is_held and not (isinstance(custom, type) and issubclass(custom, PurePath)):
-            name = str(getattr(custom, "__name__", custom))
-            raise TypeError(
-                f"{what} could not be loaded again: {path} is a {name}, which has no form in JSON; "
-                f"{_INSTEAD.get(name, 'use a dataclass, plain values, or keep it out of the state')}"
-            )
-
-
-_INSTEAD = {
-    "Counter": "use dict[str, int]",
-    "OrderedDict": "use dict, which keeps its order",
-    "defaultdict": "use dict, with setdefault or get",
-    "deque": "use list",
-    "complex": "use tuple[float, float]",
-    "ZoneInfo": "keep its name, a str",
-    **dict.fromkeys(("DurableDict", "DurableLog", "DurableSet"), "only a field of the state itself can be one"),
-}
-
-
-def _types_within(info: Any, path: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
-    """The type *info* and those that it is made of, each class once."""
-    yield path, info
-    if getattr(info, "cls", None) in seen:
-        return
-    seen |= {info.cls} if hasattr(info, "cls") else set()
-    for field in getattr(info, "fields", ()):
-        yield from _types_within(field.type, f"{path}.{field.name}", seen)
-    for name in ("item_type", "key_type", "value_type", "type"):
-        inner = getattr(info, name, None)
-        if isinstance(inner, msgspec.inspect.Type):
-            yield from _types_within(inner, f"{path}[]", seen)
-    for inner in (*getattr(info, "types", ()), *getattr(info, "item_types", ())):
-        yield from _types_within(inner, path, seen)
-
-
-def _not_a_key(info: Any) -> str:
-    """The name of the type *info* if no value of it can be a key; "" if one can."""
-    if inner := getattr(info, "types", ()):
-        names = list(map(_not_a_key, inner))
-        return names[0] if all(names) else ""
-    kind = getattr(info, "cls", None)
-    if isinstance(info, msgspec.inspect.CustomType):
-        return kind.__name__ if isinstance(kind, type) and issubclass(kind, PurePath) else ""
-    name = _NO_KEYS.get(type(info).__name__, "")
-    return str(getattr(kind, "__name__", name)) if name else ""
-
-
-_NO_KEYS = {
-    "BoolType": "bool",
-    "NoneType": "None",
-    "FrozenSetType": "frozenset",
-    **dict.fromkeys(("TupleType", "VarTupleType", "NamedTupleType", "DataclassType", "StructType"), "tuple"),
-}
-"""Types in ``msgspec.inspect`` that can be keys of a dict, but not in JSON, and their names for people."""
-
-
-def _refuse_impossible_model(kind: Any, what: str) -> None:
-    """A class that pydantic only checks by isinstance has no form in JSON, unless the model defines one."""
-    made = kind.__pydantic_decorators__
-    has_own_form = any((made.field_serializers, made.model_serializers, made.field_validators, made.model_validators))
-    if has_own_form or any(field.metadata or field.exclude for field in kind.__pydantic_fields__.values()):
-        return
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            kind.model_json_schema(mode="validation")
-    except Exception as error:
-        if "JSON" in type(error).__name__ or "Json" in type(error).__name__:
-            found = re.search(r"<class '([^']*)'>", str(error))
-            field = f"a field is {found[1]}, which" if found else "a field"
-            raise TypeError(
-                f"{what} could not be loaded again: {field} has no form in JSON; give it a serializer "
-                "and a validator, or keep it out of the state"
-            ) from None
 
 
 # -- from a checkpoint

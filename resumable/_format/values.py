@@ -15,6 +15,7 @@ from .._errors import StateEncodeError
 from .._json import LEAVES, decode_spelled, encode_spelled, is_exact
 from .._runtime.interpreter import ALONE, COUNTS_ARE_TRUE, parts_of_all, reference_counts
 from . import typed
+from .impossible import refuse_impossible
 from .roundtrip import differences, is_value
 
 V = TypeVar("V")
@@ -32,7 +33,7 @@ class Values(Generic[V]):
     def __init__(self, kind: type[V], path: str, operation_id: str, warn: Callable[[str], None]) -> None:
         if not isinstance(kind, type) or kind is Any or is_typeddict(kind):
             raise TypeError(f"{path} needs a class for its values, such as a dataclass, not {kind!r:.80}")
-        typed.refuse_impossible(kind, f"{path} of {kind.__name__}")
+        refuse_impossible(kind, f"{path} of {kind.__name__}")
         self.kind = kind
         self._class_of_values = type(kind()) if issubclass(kind, PurePath) else kind  # for Path, that is PosixPath
         self.path = path
