@@ -34,6 +34,7 @@ _MANY = 512
 """Larger containers are checked in parts."""
 _NEWEST = 128
 _PARTS = 64
+_FEW = 8
 _MOST_AT_ONCE = 1 << 16
 """How many bytes of JSON are decoded and compared at each save during the loop; larger states in turns."""
 
@@ -41,7 +42,7 @@ _MOST_AT_ONCE = 1 << 16
 class TypedState:
     """A state of the class *kind*: encoded at each save, and checked whether it can be loaded.
 
-    The check is complete on demand. Otherwise it covers the newest entries of a large container, and others in turns.
+    The check is complete on demand. Otherwise it covers the newest entries of each container, and others in turns.
 
     Args:
         warn: Called with changes on loading that are harmless.
@@ -61,6 +62,7 @@ class TypedState:
         self.kind = kind
         self._warn = warn
         self._turn = 0
+        self._ends_fit = True  # unless the class demands that fields fit each other
 
     def plain(self, state: Any, *, wholly: bool) -> dict[str, Any]:
         """*state* as a dict for the document. Also raises what :func:`plain` raises.
@@ -83,11 +85,22 @@ class TypedState:
             value = plain(self.kind, part)
             if self._turn % (1 + len(encode(value)) // _MOST_AT_ONCE) == 0:
                 self._try(part, value)
+            elif self._ends_fit:
+                self._try_ends(state)
         except StateEncodeError:
             # The class may demand that fields fit each other. A part may not: only the whole counts.
             self._try(state, plain(self.kind, state))
 
-    def _try(self, state: Any, value: dict[str, Any]) -> None:
+    def _try_ends(self, state: Any) -> None:
+        """A value that a large state got just now must not wait for its turn: no save with it could be loaded."""
+        try:
+            ends = _ends(state)
+            self._try(ends, plain(self.kind, ends), said=False)
+        except Exception:
+            self._try(state, plain(self.kind, state))
+            self._ends_fit = False
+
+    def _try(self, state: Any, value: dict[str, Any], *, said: bool = True) -> None:
         if type(state) is not self.kind:
             reason = f"a {type(state).__name__} would come back as a {self.kind.__name__}; give state= its own class"
             raise StateEncodeError("$.state", reason)
@@ -96,12 +109,11 @@ class TypedState:
         except UNDECODABLE as error:
             path, reason = place_and_reason(error)
             raise StateEncodeError(path, f"it could not be loaded again: {reason}; {_DECLARE}") from None
-        for wrong in differences(state, back, "$.state", self._warn):
+        warn = self._warn if said else lambda text: None
+        for wrong in differences(state, back, "$.state", warn):
             if not wrong.is_left_out:
                 raise StateEncodeError(wrong.path, wrong.reason)
-            self._warn(
-                f"{wrong.path} is not saved, because it is private or excluded: the next run begins with its default"
-            )
+            warn(f"{wrong.path} is not saved, because it is private or excluded: the next run begins with its default")
         if not self._is_encoded_alike(back, state, value):
             raise StateEncodeError("$.state", "loading and saving it changes it; look at its serializers")
 
@@ -129,8 +141,13 @@ def _part(value: Any, turn: int, depth: int = 3) -> Any:
         if kind is list or not depth:
             return value
         return {key: _part(item, turn, depth - 1) for key, item in value.items()} if kind is dict else value
-    names = _names_of(kind) if depth else ()
-    parts = {name: _part(item, turn, depth - 1) for name in names if (item := getattr(value, name, None)) is not None}
+    return _with_fields(value, lambda item: _part(item, turn, depth - 1)) if depth else value
+
+
+def _with_fields(value: Any, cut: Callable[[Any], Any]) -> Any:
+    """*value*, or a copy of it with those fields that *cut* changes."""
+    names = _names_of(type(value))
+    parts = {name: cut(item) for name in names if (item := getattr(value, name, None)) is not None}
     changed = {name: part for name, part in parts.items() if part is not getattr(value, name)}
     if not changed:
         return value
@@ -138,6 +155,23 @@ def _part(value: Any, turn: int, depth: int = 3) -> Any:
     for name, part in changed.items():
         set_field(result, name, part)
     return result
+
+
+def _ends(value: Any, depth: int = 4) -> Any:
+    """*value* with the newest entries of its containers, and the beginnings of its texts."""
+    kind = type(value)
+    if kind in (str, bytes):
+        return value if len(value) <= _MANY else value[:_MANY]
+    if not depth:
+        return value
+    if kind is dict:
+        newest = list(islice(reversed(value.items()), _FEW))[::-1]
+        return {key: _ends(item, depth - 1) for key, item in newest}
+    if kind is list:
+        return [_ends(item, depth - 1) for item in value[-_FEW:]]
+    if kind is set:
+        return set(islice(value, _FEW))
+    return _with_fields(value, lambda item: _ends(item, depth - 1))
 
 
 def _share(value: Any, turn: int) -> Any:

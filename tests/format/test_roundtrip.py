@@ -56,6 +56,12 @@ class Fixed:
 
 
 @dataclasses.dataclass
+class Texts:
+    numbers: list[int] = dataclasses.field(default_factory=list)
+    page: str = ""
+
+
+@dataclasses.dataclass
 class Kept:
     items: list[Base] = dataclasses.field(default_factory=list)
     at: datetime | None = None
@@ -367,6 +373,29 @@ def test_an_old_entry_is_found_in_its_turn() -> None:
     with pytest.raises(StateEncodeError, match=r"\$.state.items\[1500\]"):  # noqa: PT012
         for _ in range(70):
             trial.plain(state, wholly=False)
+
+
+@pytest.mark.parametrize("wrong", ["text", [*range(300), "text"], "text" * 100_000])
+@pytest.mark.parametrize("turns", range(1, 4))
+def test_a_new_value_of_a_large_state_does_not_wait_for_its_turn(wrong: Any, turns: int) -> None:
+    """A state of 400 KB is decoded at every seventh save only; none of the saves before could be loaded."""
+    state, trial = Texts(page="x" * 400_000), TypedState(Texts, print)
+    for turn in range(turns):
+        trial.plain(state, wholly=turn == 0)
+    state.numbers = wrong
+
+    with pytest.raises(StateEncodeError, match=r"\$.state.numbers"):
+        trial.plain(state, wholly=False)
+
+
+def test_a_large_class_whose_fields_must_fit_together_is_not_refused_for_its_ends() -> None:
+    class Table(pydantic.BaseModel):
+        page: str = "x" * 400_000
+        rows: list[int] = pydantic.Field(default_factory=lambda: [0] * 100, min_length=100)
+
+    state, trial = Table(), TypedState(Table, print)
+    for turn in range(20):
+        assert len(trial.plain(state, wholly=turn == 0)["rows"]) == 100
 
 
 def test_a_class_whose_fields_must_fit_together_is_not_refused_for_its_parts() -> None:
