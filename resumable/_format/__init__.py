@@ -2,11 +2,11 @@
 
 Read ``document`` first, the snapshot; then ``journal``, the saves since; then ``sections``, the library's own part,
 with the ``trail`` for reports. ``restore`` makes a checkpoint of them again, and ``migrations`` updates old documents.
-``typed`` converts between the state and the user's classes; its ``fields`` may hold collections, and ``values`` are a
-collection's. ``impossible`` refuses classes of which no value can be loaded. ``roundtrip`` finds values that change on
-the way, ``shared`` objects that come back as two. For damage: ``files`` finds an operation's files, ``verify`` judges
-them, ``repair`` returns to the last good save. ``anywhere`` does both in any store, and copies between stores;
-``artifacts`` checks the files that saves name.
+``typed`` converts between the state and the user's classes, ``models`` does so for pydantic's; its ``fields`` may hold
+collections, and ``values`` are a collection's. ``impossible`` refuses classes of which no value can be loaded.
+``roundtrip`` finds values that change on the way, ``shared`` objects that come back as two. For damage: ``files`` finds
+an operation's files, ``verify`` judges them, ``repair`` returns to the last good save. ``anywhere`` does both in any
+store, and copies between stores; ``artifacts`` checks the files that saves name.
 """
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "impossible",
     "journal",
     "migrations",
+    "models",
     "repair",
     "restore",
     "roundtrip",

@@ -15,6 +15,7 @@ import msgspec
 
 from .._durable import Durable, make
 from .._json import LEAVES
+from .models import written_name
 
 MADE_OF: dict[str, type[Any]] = {"mapping": dict, "log": list, "set": set}
 _KINDS = {made_of: kind for kind, made_of in MADE_OF.items()}
@@ -83,7 +84,7 @@ def _annotations_of(kind: Any) -> Mapping[str, tuple[str, Any]]:
     """The key and the annotation of each field."""
     if hasattr(kind, "__pydantic_fields__"):
         fields = kind.__pydantic_fields__.items()
-        return {name: (one.serialization_alias or one.alias or name, one.annotation) for name, one in fields}
+        return {name: (written_name(kind, name, one), one.annotation) for name, one in fields}
     if hasattr(kind, "__struct_fields__"):
         keys = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
     elif dataclasses.is_dataclass(kind):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_
 import msgspec
 
 from .._durable import Durable
+from .models import is_model
 
 
 def refuse_without_fields(kind: Any) -> None:
@@ -35,7 +36,7 @@ def refuse_impossible(kind: type[Any], what: str = "", collections: Collection[s
         TypeError: Names the field, if it is known.
     """
     what = what or f"state={kind.__name__}"
-    if hasattr(kind, "model_validate_json"):
+    if is_model(kind):
         _refuse_impossible_model(kind, what)
         return
     if (obstacle := _obstacle(kind)) is not None:

@@ -17,10 +17,11 @@ import msgspec
 
 from .._durable import Durable
 from .._errors import InputChangedError, StateEncodeError
-from .._json import check, decode_spelled, encode, encode_scalar, encode_spelled, is_plain, scalar
+from .._json import check, decode_spelled, encode, encode_spelled, scalar
 from .._runtime.interpreter import collector_paused
 from .._text import command_for
 from .._text.cures import cure
+from . import models
 from .fields import fields_of, set_field
 from .impossible import refuse_impossible, refuse_without_fields
 from .roundtrip import differences
@@ -224,7 +225,7 @@ def restored(operation_id: str, kind: type[Any], saved: Mapping[str, Any] | None
     except (msgspec.ValidationError, ValueError) as error:
         raise misfit(operation_id, kind, [str(error)]) from None
     # A renamed field would begin empty, and the next save would lose the old value.
-    if plain(kind, state) != saved and (lost := list(islice(unknown_fields(saved, state, ""), 5))):
+    if plain(kind, state) != saved and (lost := list(islice(unknown_fields(saved, state), 5))):
         raise misfit(operation_id, kind, [f"it has no field {name!r}" for name in sorted(lost)])
     return state
 
@@ -239,27 +240,32 @@ def _made(kind: type[Any]) -> Any:
         ) from None
 
 
-def unknown_fields(saved: Any, state: Any, path: str) -> Iterator[str]:
+def unknown_fields(saved: Any, state: Any) -> Iterator[str]:
     """The paths of saved fields that *state*, made from *saved*, has no place for.
 
     Walks the saved form and the object together, because the object knows which member of a union it is.
     """
+    kind: Any = type(state)
+    yield from _unknown_fields(saved, state, "", by_name=models.is_model(kind) and models.goes_by_name(kind))
+
+
+def _unknown_fields(saved: Any, state: Any, path: str, *, by_name: bool) -> Iterator[str]:
     pairs: Iterable[tuple[str, Any, Any]] = ()
     if isinstance(saved, list) and isinstance(state, (list, tuple)):
         pairs = ((f"{path}[{index}]", *pair) for index, pair in enumerate(zip(saved, state, strict=False)))
     elif isinstance(saved, dict) and isinstance(state, dict):
         values = zip(saved.items(), state.values(), strict=False)
         pairs = ((f"{path}[{key!r}]", one, two) for (key, one), two in values)
-    elif isinstance(saved, dict) and (names := _names_in_json(state)) is not None:
+    elif isinstance(saved, dict) and (names := _names_in_json(state, by_name=by_name)) is not None:
         yield from (f"{path}.{name}".lstrip(".") for name in saved if name not in names)
         known = ((name, names[name], one) for name, one in saved.items() if names.get(name))
         pairs = ((f"{path}.{name}", one, getattr(state, field, None)) for name, field, one in known)
     for where, one, two in pairs:
         if isinstance(one, (dict, list)):
-            yield from unknown_fields(one, two, where.lstrip("."))
+            yield from _unknown_fields(one, two, where.lstrip("."), by_name=by_name)
 
 
-def _names_in_json(state: Any) -> dict[str, str] | None:
+def _names_in_json(state: Any, *, by_name: bool) -> dict[str, str] | None:
     """The field for each name in the saved form; "" for no field."""
     kind = type(state)
     if hasattr(kind, "__struct_fields__"):
@@ -269,37 +275,14 @@ def _names_in_json(state: Any) -> dict[str, str] | None:
     if dataclasses.is_dataclass(kind):
         return {field.name: field.name for field in dataclasses.fields(kind)}
     if hasattr(kind, "__pydantic_fields__"):
-        config = kind.model_config
-        by_name = bool(config.get("populate_by_name") or config.get("validate_by_name"))
-        known: dict[str, str] = dict.fromkeys(state.__pydantic_extra__ or {}, "")
-        for name, field in kind.__pydantic_fields__.items():
-            for shown in _names_of_field(name, field, by_name=by_name):
-                known[shown] = name
-        return known
+        return models.names_in_json(state, by_name=by_name)
     return None
 
 
-def _names_of_field(name: str, field: Any, *, by_name: bool) -> list[str]:
-    """The names by which pydantic reads a field."""
-    alias = field.validation_alias
-    if alias is None:
-        return [name]
-    choices = getattr(alias, "choices", [alias])
-    names = [one if isinstance(one, str) else str(one.path[0]) for one in choices]
-    return [*names, name] if by_name else names
-
-
 def converted(kind: type[Any], saved: Mapping[str, Any]) -> Any:
-    if hasattr(kind, "model_validate_json"):
-        return kind.model_validate_json(encode(saved) if is_plain(saved) else _with_constants(saved))
+    if models.is_model(kind):
+        return models.converted(kind, saved)
     return msgspec.convert(saved, kind, dec_hook=decode_hook, str_keys=True)
-
-
-def _with_constants(saved: Mapping[str, Any]) -> str:
-    """JSON with ``NaN`` and ``Infinity``: pydantic reads these, however the model writes them."""
-    import json  # seldom needed
-
-    return json.dumps(saved)
 
 
 def misfit(operation_id: str, kind: type[Any], reasons: list[str]) -> InputChangedError:
@@ -341,20 +324,8 @@ def plain(kind: type[Any], state: Any) -> dict[str, Any]:
 def builtins(value: Any) -> Any:
     """*value* as dicts, lists and leaves; may still contain tuples and NaN."""
     if hasattr(value, "model_dump"):
-        return _dumped(value)
+        return models.dumped(value)
     return msgspec.to_builtins(value, enc_hook=_encode, str_keys=True)
-
-
-def _dumped(state: Any) -> Any:
-    options: dict[str, Any] = {"mode": "json", "by_alias": True, "round_trip": True, "warnings": False}
-    try:
-        return state.model_dump(**options)
-    except ValueError:  # of numpy's scalars, pydantic knows only floats
-        try:
-            return state.model_dump(**options, fallback=encode_scalar)
-        except TypeError:
-            pass
-        raise
 
 
 def _field_that_fails(state: Any) -> str:

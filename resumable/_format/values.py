@@ -14,7 +14,7 @@ import msgspec
 from .._errors import StateEncodeError
 from .._json import LEAVES, decode_spelled, encode_spelled, is_exact
 from .._runtime.interpreter import ALONE, COUNTS_ARE_TRUE, parts_of_all, reference_counts
-from . import typed
+from . import models, typed
 from .impossible import refuse_impossible
 from .roundtrip import differences, is_value
 
@@ -38,10 +38,13 @@ class Values(Generic[V]):
         self._class_of_values = type(kind()) if issubclass(kind, PurePath) else kind  # for Path, that is PosixPath
         self.path = path
         self._operation_id, self._warn = operation_id, warn
-        is_model = hasattr(kind, "model_validate_json")
-        decoder = None if is_model else msgspec.json.Decoder(kind, dec_hook=typed.decode_hook)
-        self._decode: Callable[[bytes], Any] = kind.model_validate_json if decoder is None else decoder.decode  # type: ignore[attr-defined]
-        self._to_json: Callable[[Any], bytes] = _model_to_json if is_model else typed.to_json
+        self._decode: Callable[[bytes], Any]
+        self._to_json: Callable[[Any], bytes]
+        if models.is_model(kind):
+            self._decode, self._to_json = models.reader(kind), models.to_json
+        else:
+            decoder = msgspec.json.Decoder(kind, dec_hook=typed.decode_hook)
+            self._decode, self._to_json = decoder.decode, typed.to_json
 
     def to_json(self, value: V) -> bytes:
         """*value* as JSON; NaN and the infinities are spelled out, see :func:`encode_spelled`."""
@@ -113,7 +116,7 @@ class Values(Generic[V]):
         except (*typed.UNDECODABLE, msgspec.MsgspecError) as error:
             raise typed.misfit(self._operation_id, self.kind, [f"{error} in {where}"]) from None
         if isinstance(plain, dict) and self.to_json(value) != encode_spelled(plain):
-            lost = list(islice(typed.unknown_fields(plain, value, ""), 5))
+            lost = list(islice(typed.unknown_fields(plain, value), 5))
             if lost:
                 reasons = [f"it has no field {name!r}, which {where} has" for name in sorted(lost)]
                 raise typed.misfit(self._operation_id, self.kind, reasons)
@@ -138,10 +141,6 @@ class Values(Generic[V]):
 def _has_constants(raw: bytes) -> bool:
     """Whether a model may have written numbers that JSON lacks in its own way."""
     return b"NaN" in raw or b"Infinity" in raw
-
-
-def _model_to_json(value: Any) -> bytes:
-    return value.model_dump_json(by_alias=True, round_trip=True, warnings=False).encode()  # type: ignore[no-any-return]
 
 
 def _is_held_inside(value: Any, depth: int = 0) -> bool:
