@@ -18,7 +18,7 @@ from tests.faults.api_jobs import JOBS, effects_twice
 from tests.faults.injection import WHOLE, Point, Servers, scratch, strace
 
 ERRORS = ("ENOSPC", "EIO", "EACCES", "EDQUOT")
-STEP = 1 if WHOLE else 150
+STEP = 1 if WHOLE else 290
 """Kill at every n-th line; without ``--full`` at every third call."""
 REPOSITORY = Path(__file__).parents[2]
 OF_ONE_THREAD = [name for name in JOBS if "async" not in name]

@@ -22,7 +22,7 @@ from tests.faults.signal_job import SHAPES
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
 REPOSITORY = Path(__file__).parents[2]
-EVERY = 1 if WHOLE else 53
+EVERY = 1 if WHOLE else 151
 
 
 @pytest.mark.timeout(3600)

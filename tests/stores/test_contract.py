@@ -55,7 +55,7 @@ LOOKALIKES = [
 IDS = sorted({operation_id for pair in LOOKALIKES for operation_id in pair} | {"../../x", "/etc/passwd", "\0", "🦊"})
 
 any_text = st.text() | st.text("ab/_ .\\:-A", max_size=6)
-on_any_text = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+on_any_text = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 look_alike = pytest.mark.parametrize(("one", "other"), LOOKALIKES, ids=lambda text: ascii(text)[:12])
 
 
