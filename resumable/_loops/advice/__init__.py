@@ -1,11 +1,12 @@
-"""Warnings of programs whose results would be wrong after a kill, read from their bytecode and text.
+"""Warnings of programs whose results would be wrong after a kill, read from their text and bytecode.
 
 What cannot be read is not warned of; only ``gathering`` refuses what it sees. Read ``bodies`` first, which looks at the
 body of a loop that begins, and detects what would be lost. ``gathering`` detects who takes all items before the work on
 any, ``pairs`` who takes several off one iterator, ``handed_on`` who puts them into a pool, a queue or a transaction.
 ``begun_anew`` warns of what a run that goes on begins anew: ``carried`` reads which variables a body carries on,
-``harmless`` which of them may begin anew, and ``helpers`` what its functions add to. ``ticking``
-does so for programs that tick. ``written`` finds a loop in the program's text.
+``reach`` whether that gets into a result, ``harmless`` what never does, ``helpers`` what its functions add to, and
+``shared`` whether other functions use it. A warning that is wrong once is not read again: what is only printed, timed
+or slept is left alone. ``ticking`` does so for programs that tick. ``written`` finds a loop in the program's text.
 """
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "harmless",
     "helpers",
     "pairs",
+    "reach",
+    "shared",
     "ticking",
     "written",
 ]

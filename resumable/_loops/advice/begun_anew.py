@@ -14,9 +14,10 @@ from types import BuiltinMethodType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from ..._runtime.interpreter import is_standard_stream, parts_of_all, variable_in
-from .carried import Carried, carried_by
+from .carried import Carried, carried_by, is_for_results_here
 from .helpers import added_to, used_by
-from .written import Written, called, loop_at, name_of
+from .shared import is_for_results
+from .written import Written, called, name_of
 
 if TYPE_CHECKING:
     from ..loop import LoopOwner
@@ -29,37 +30,48 @@ _NUMBERS = frozenset((int, float))
 _SINGLE = frozenset((*_NUMBERS, bool, str, type(None)))
 _WRITES = frozenset(("dump", "print", "to_csv", "to_json", "write", "writelines", "writerow", "writerows", "writestr"))
 _BUFFERS = (io.StringIO, io.BytesIO)
+_MAKERS = ((list | deque, "log"), (set | frozenset, "set"), (dict, "mapping"))
+"""What keeps a collection."""
 _MISSING = object()
 
 
-def look_at_carried(owner: LoopOwner[Any], position: int, frame: FrameType, *, told: set[str]) -> None:
-    """A loop of *owner* goes on at *position*, and *frame* gets its items.
-
-    Args:
-        told: Variables that were warned of already.
-    """
-    written = loop_at(frame)
-    if written is None or is_saved_by_hand(written):
-        return
+def look_at_carried(owner: LoopOwner[Any], position: int, frame: FrameType, written: Written) -> None:
+    """A loop of *owner* goes on at *position*, and *frame* gets its items, in the loop as it is *written*."""
+    told = set()
     carried = carried_by(written)
-    for name in sorted(carried.names - carried.collects - names_of_state(written) - told):
-        value, around = value_in(frame, name), value_in(frame, name.partition(".")[0])
-        if _begins_anew(value, name, carried) and not is_kept(owner, value) and not _is_saved(owner, around):
-            say_begun_anew(owner.operation_id, name, position)
-            told = told | {name}
-    for name, value in sorted(dict(added_to(frame, written)).items(), key=itemgetter(0)):
-        is_empty = type(value) in PLAIN or type(value) in _NUMBERS
-        around = value_in(frame, name.partition(".")[0])
-        if name not in told and is_empty and not value and not is_kept(owner, value) and not _is_saved(owner, around):
-            say_begun_anew(owner.operation_id, name, position)
+    for name in sorted(carried.names - carried.collects - names_of_state(written)):
+        value = value_in(frame, name)
+        is_lost = _begins_anew(value, name, carried) and not _is_kept(owner, frame, name, value)
+        if is_lost and (name not in carried.shared or _is_for_results(frame.f_code.co_filename, name, frame, value)):
+            say_begun_anew(owner.operation_id, name, position, value)
+            told.add(name)
+    for name, (value, file) in sorted(_of_helpers(frame, written).items(), key=itemgetter(0)):
+        is_lost = name not in told and not value and not _is_kept(owner, frame, name, value)
+        if is_lost and (is_for_results_here(written, name) or _is_for_results(file, name, frame, value)):
+            say_begun_anew(owner.operation_id, name, position, value)
     for name in sorted(carried.nexts):
         if _is_others_iterator(value_in(frame, name), written, name):
             _say_next(owner.operation_id, name, position)
-    for name in sorted(carried.reads - told):
+    for name in sorted(carried.reads):
         if type(value := value_in(frame, name)) in _BUFFERS and not value.tell():
-            say_begun_anew(owner.operation_id, name, position)
+            say_begun_anew(owner.operation_id, name, position, value)
     for file in {id(file): file for file in _files(frame, carried, written)}.values():
         _say_file(owner.operation_id, file, position)
+
+
+def _of_helpers(frame: FrameType, written: Written) -> dict[str, tuple[Any, str]]:
+    """The collections and numbers that functions add to, and the files of these functions."""
+    kinds = PLAIN | _NUMBERS
+    return {name: (value, file) for name, value, file in added_to(frame, written) if type(value) in kinds}
+
+
+def _is_for_results(file: str, name: str, frame: FrameType, value: Any) -> bool:
+    return is_for_results(file, name, frame.f_code, is_number=type(value) in _NUMBERS)
+
+
+def _is_kept(owner: LoopOwner[Any], frame: FrameType, name: str, value: Any) -> bool:
+    """Whether *value*, or the object that it is an attribute of, is saved."""
+    return is_kept(owner, value) or _is_saved(owner, value_in(frame, name.partition(".")[0]))
 
 
 def is_saved_by_hand(written: Written) -> bool:
@@ -100,7 +112,8 @@ def value_in(frame: FrameType, name: str) -> Any:
     value = variable_in(frame, first, _MISSING)
     if not attribute or value is _MISSING:
         return value
-    return getattr(value, "__dict__", {}).get(attribute, _MISSING)
+    places = getattr(value, "__dict__", {}), vars(type(value))
+    return next((place[attribute] for place in places if attribute in place), _MISSING)
 
 
 def _begins_anew(value: Any, name: str, carried: Carried) -> bool:
@@ -166,18 +179,26 @@ def _is_file(value: Any) -> bool:
     return not value.closed and value.writable() and isinstance(value.name, str | bytes) and not value.isatty()
 
 
-def say_begun_anew(operation_id: str, name: str, position: int) -> None:
-    """Warn that a variable lacks the results of earlier runs."""
-    plain = name.rpartition(".")[2]
+def say_begun_anew(operation_id: str, name: str, position: int, value: Any) -> None:
+    """Warn that a variable, which has *value* now, lacks the results of earlier runs."""
     _log.warning(
-        "%s: the loop goes on at item %s, but %r lacks what earlier runs put into it. Keep it in the checkpoint: "
-        "cp.log(%r), cp.mapping(%r), or cp.state, and begin with what that holds.",
+        "%s: the loop goes on at item %s, but %r lacks what earlier runs put into it.\n  Keep it: %s",
         operation_id,
         f"{position:,}",
         name,
-        plain,
-        plain,
+        _cure(name, value),
     )
+
+
+def _cure(name: str, value: Any) -> str:
+    plain = name.rpartition(".")[2]
+    if maker := next((maker for kinds, maker in _MAKERS if isinstance(value, kinds)), ""):
+        return f"{name} = cp.{maker}({plain!r}) before the loop"
+    if isinstance(value, _BUFFERS):
+        return f"write to a file, cp.sink('{plain}.txt')"
+    first = repr(value) if type(value) in _SINGLE and value is not None else ""
+    begin = f"{name} = cp.state.get({plain!r}{first and f', {first}'})"
+    return f"{begin} before the loop, and cp.state[{plain!r}] = {name} at the end of each item"
 
 
 def _say_next(operation_id: str, name: str, position: int) -> None:

@@ -7,12 +7,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-from .harmless import may_begin_anew, named_cache, only_told, without_items
-from .written import Head, Written, name_of, next_of
+from .harmless import caches, named_harmless, without_items
+from .reach import Reach, read_in, times_in, walk
+from .written import CHANGES, Head, Written, assigned_in, name_of, next_of
 
-_CHANGES = frozenset(
-    ("add", "append", "appendleft", "extend", "insert", "pop", "popleft", "remove", "setdefault", "update")
-)
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _LEAVES = ast.Continue | ast.Break | ast.Return | ast.Raise
 
@@ -25,8 +23,9 @@ class Carried(NamedTuple):
         begins: The constant that each of them is set to before the loop, as far as that can be seen.
         nexts: Variables with other iterators, of which each item takes the next.
         reads: Variables that it only reads.
-        made_where_missing: Those of *names* that it only sets where they are None, as a connection that is kept.
+        made_where_missing: Variables that it only sets where they are None, as a connection that is kept.
         collects: Those that it adds to, and empties again, as a batch.
+        shared: Those that count only if another function uses them for a result.
     """
 
     names: frozenset[str]
@@ -35,69 +34,82 @@ class Carried(NamedTuple):
     reads: frozenset[str]
     made_where_missing: frozenset[str]
     collects: frozenset[str]
+    shared: frozenset[str]
 
 
 @lru_cache(maxsize=256)
 def carried_by(written: Written) -> Carried:
     """What the body of the loop carries on."""
     loop, scope = written
-    walk = _Walk()
-    walk.body(loop)
-    inside = {id(part) for one in loop.body for part in ast.walk(one)}
-    later = _read_elsewhere(scope, loop, inside)
-    at_end = walk.at_end or set()
+    body = _Walk()
+    body.body(loop)
+    later, at_end = _read_later(written), body.at_end or set()
+    seen = later | _read_in_functions(scope) | ((body.stored | body.changed) - assigned_in(scope))
     names = {
         name
-        for name in walk.stored | walk.changed
-        if name.partition(".")[0] not in walk.own
+        for name in body.stored | body.changed
+        if name.partition(".")[0] not in body.own
         and (
-            (name in walk.stored and (name in walk.exposed or (name not in at_end and _is_seen(name, later, scope))))
-            or (name in walk.changed and name in walk.exposed and (name in walk.read or _is_seen(name, later, scope)))
+            (name in body.stored and (name in body.exposed or (name not in at_end and name in seen)))
+            or (name in body.changed and name in body.exposed and (name in body.read or name in seen))
         )
     }
-    unseen = {name for name in names if not _is_seen(name, later, scope)}
-    names -= only_told(loop, unseen & walk.summed) | named_cache(unseen & walk.changed)
-    names -= unseen & (walk.scaled | may_begin_anew(loop))
-    names -= without_items(loop, walk.own, names & walk.stored)
+    reach = Reach(list(ast.walk(loop)), scope, body.own)
+    local = {name for name in names - later if not reach.lasts(name, later)}
+    names -= (local - seen) | times_in(loop)
+    names -= (named_harmless(names) | caches(loop)) - seen
+    names -= without_items(loop, body.own, names & body.stored)
     begins = {name: value for name in names for value in _constants(scope, loop, name)}
     own = {loop.iter.id} if isinstance(loop, ast.For | ast.AsyncFor) and isinstance(loop.iter, ast.Name) else set()
-    nexts = {name for name in walk.nexts if name in walk.exposed} - own
-    reads = frozenset(walk.exposed - names)
-    collects = frozenset(names & walk.added & walk.emptied)
-    return Carried(
-        frozenset(names), begins, frozenset(nexts), reads, frozenset(names & walk.made_where_missing), collects
-    )
+    nexts = {name for name in body.nexts if name in body.exposed and reach.lasts(name, later)} - own
+    nexts -= named_harmless(nexts)
+    reads = frozenset(body.exposed - names)
+    collects = frozenset(names & body.added & body.emptied)
+    made = frozenset(body.made_where_missing)
+    return Carried(frozenset(names), begins, frozenset(nexts), reads, made, collects, frozenset(names & local))
 
 
-def _is_seen(name: str, later: set[str], scope: ast.AST) -> bool:
-    """Whether code after the loop, or another function, may read it."""
-    return "." in name or name in later or name not in assigned_in(scope)
+@lru_cache(maxsize=256)
+def is_for_results_here(written: Written, name: str) -> bool:
+    """Whether the function of the loop uses *name* for a result."""
+    later = _read_later(written)
+    return name in later or Reach(list(ast.walk(written.loop)), written.scope, set()).lasts(name, later)
 
 
-def _read_elsewhere(scope: ast.AST, loop: Head, inside: set[int]) -> set[str]:
-    """The variables that are read after the loop, in a loop around it, or in an inner function."""
-    around = {
-        id(inner)
-        for one in ast.walk(scope)
-        if isinstance(one, ast.For | ast.AsyncFor | ast.While | _Function) and one is not scope
-        for inner in ast.walk(one)
-    }
+def _read_later(written: Written) -> set[str]:
+    """The variables that are read after the loop, or in a loop around it."""
+    loop, scope = written
+    loops = [one for one in ast.walk(scope) if isinstance(one, Head) and any(part is loop for part in ast.walk(one))]
+    around = {id(part) for one in loops if one is not loop for part in ast.walk(one)}
+    inside = {id(part) for one in loop.body for part in ast.walk(one)}
+    end, set_anew = loop.body[-1].end_lineno or 0, _set_anew(scope, loop)
     return {
-        one.id
-        for one in ast.walk(scope)
-        if isinstance(one, ast.Name)
-        and isinstance(one.ctx, ast.Load)
-        and id(one) not in inside
-        and (one.lineno > (loop.body[-1].end_lineno or 0) or id(one) in around)
+        name_of(one)
+        for one in read_in(walk([scope, *ast.iter_child_nodes(scope)]))
+        if id(one) not in inside and (end < one.lineno <= set_anew.get(name_of(one), one.lineno) or id(one) in around)
     }
 
 
-def assigned_in(scope: ast.AST) -> set[str]:
-    """The variables of the scope itself, not those that it declares ``global`` or ``nonlocal``."""
-    nodes = list(ast.walk(scope))
-    names = {one.id for one in nodes if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
-    names |= {one.arg for one in nodes if isinstance(one, ast.arg)}
-    return names - {name for one in nodes if isinstance(one, ast.Global | ast.Nonlocal) for name in one.names}
+def _read_in_functions(scope: ast.AST) -> set[str]:
+    """The variables that inner functions read."""
+    inner = [one for one in ast.walk(scope) if isinstance(one, _Function) and one is not scope]
+    return {name_of(one) for each in inner for one in read_in(ast.walk(each))}
+
+
+def _set_anew(scope: ast.AST, loop: Head) -> dict[str, int]:
+    """The lines after the loop at which its variables get other values, whatever happens."""
+    blocks = [
+        block
+        for one in ast.walk(scope)
+        for block in (getattr(one, "body", None), getattr(one, "orelse", None))
+        if isinstance(block, list) and any(loop is part for part in block)
+    ]
+    found: dict[str, int] = {}
+    for one in blocks[0] if blocks else ():
+        if isinstance(one, ast.Assign) and one.lineno > loop.lineno:
+            for target in one.targets:
+                found.setdefault(name_of(target), one.end_lineno or one.lineno)
+    return found
 
 
 def _constants(scope: ast.AST, loop: Head, name: str) -> Iterable[object]:
@@ -126,8 +138,6 @@ class _Walk:
         nexts: Arguments of ``next()``.
         at_end: Variables that are set on each way to the end of the body; None if no way leads there.
         made_where_missing: Variables that it only sets where they are None.
-        summed: Variables that it only changes by ``+=``.
-        scaled: Variables that it multiplies, as the delay of a retry.
         added, emptied: Variables that it puts something into, or makes empty.
     """
 
@@ -142,14 +152,8 @@ class _Walk:
         self.made_where_missing: set[str] = set()
         self.added: set[str] = set()
         self.emptied: set[str] = set()
-        self.scaled: set[str] = set()
-        self._assigned: set[str] = set()
         self._stores: dict[str, int] = {}
         self._inner = 0
-
-    @property
-    def summed(self) -> set[str]:
-        return self.stored - self._assigned
 
     def body(self, loop: Head) -> None:
         known: set[str] = set()
@@ -240,9 +244,7 @@ class _Walk:
             self._expression(one.value, known)
             if name := name_of(one.target):
                 self._load(name, known)
-                if isinstance(one.op, ast.Mult | ast.Div | ast.Pow):
-                    self.scaled.add(name)
-                self._put(name, known, is_sum=True)
+                self._put(name, known)
             else:
                 self._store(one.target, known)
         elif isinstance(one, ast.AnnAssign):
@@ -268,9 +270,7 @@ class _Walk:
                 if isinstance(part, ast.expr):
                     self._store(part, known)
 
-    def _put(self, name: str, known: set[str], *, is_sum: bool = False) -> None:
-        if not is_sum:
-            self._assigned.add(name)
+    def _put(self, name: str, known: set[str]) -> None:
         self.stored.add(name)
         self._stores[name] = self._stores.get(name, 0) + 1
         known.add(name)
@@ -311,7 +311,7 @@ class _Walk:
         if name := next_of(one):
             self.nexts.add(name)
         if isinstance(one.func, ast.Attribute):
-            if one.func.attr in _CHANGES or one.func.attr == "clear":
+            if one.func.attr in CHANGES or one.func.attr == "clear":
                 self._change(one.func.value, known)
                 (self.emptied if one.func.attr == "clear" else self.added).add(name_of(one.func.value))
             else:

@@ -1,4 +1,4 @@
-"""Which variables of a loop's body may begin anew in each run: the time of the last message, a delay, a cache.
+"""What does no harm if it begins anew in each run: clocks, messages, sleeps, caches, connections.
 
 This is judged by the text, and so only roughly.
 """
@@ -7,112 +7,42 @@ from __future__ import annotations
 
 import ast
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from .written import Head, called, name_of
+from .written import called, name_of
 
-_CLOCKS = frozenset(("monotonic", "monotonic_ns", "now", "perf_counter", "perf_counter_ns", "time", "utcnow"))
-_SCALES = ast.Mult | ast.Div | ast.Pow
+_CLOCKS = frozenset(
+    ("monotonic", "monotonic_ns", "now", "perf_counter", "perf_counter_ns", "process_time", "time", "utcnow")
+)
 _LOGS = ("critical", "debug", "error", "exception", "info", "log", "warn", "warning")
 _BARS = ("progress", "set_description", "set_postfix", "set_postfix_str")
-_TELLS = frozenset(("echo", "print", "secho", *_LOGS, *_BARS))
-_COMPUTES = frozenset(
-    ("abs", "float", "format", "int", "len", "max", "min", "monotonic", "now", "perf_counter", "round", "str", "time")
-)
-_CACHE = re.compile("cache|memo", re.IGNORECASE)
+_TELLS = frozenset(("echo", "pprint", "print", "secho", *_LOGS, *_BARS))
+WAITS = frozenset(("sleep", "wait"))
+AGAIN = frozenset(("close", "collect", "connect", "flush", "makedirs", "mkdir", "quit", "sink"))
+"""What may be done again."""
+_MATHS = ("abs", "ceil", "divmod", "floor", "max", "mean", "median", "min", "percentile", "pow", "quantile", "round")
+_STATISTICS = ("all", "any", "fmean", "fsum", "len", "pstdev", "sorted", "std", "stdev", "sum", "total_seconds")
+_VALUES = ("bool", "bytes", "dict", "float", "frozenset", "get", "int", "isinstance", "list", "next", "set", "tuple")
+_VIEWS = ("copy", "enumerate", "filter", "items", "keys", "map", "range", "reversed", "timedelta", "values", "zip")
+_TEXTS = ("format", "isoformat", "join", "lower", "replace", "repr", "split", "str", "strftime", "strip", "upper")
+COMPUTES = frozenset((*_CLOCKS, *_MATHS, *_STATISTICS, *_VALUES, *_VIEWS, *_TEXTS))
+"""What gives a value, and does nothing else."""
+_NAMES = re.compile(r"backoff|cache|cooldown|delay|jitter|memo|pause|prox(y|ies)|sleep|throttl|timeout", re.IGNORECASE)
 
 
-def may_begin_anew(loop: Head) -> set[str]:
-    """The variables for which it makes no difference to later items whether earlier runs set them."""
-    values: dict[str, list[ast.expr]] = defaultdict(list)
-    for one in ast.walk(loop):
-        if isinstance(one, ast.Assign):
-            for target in one.targets:
-                values[name_of(target)].append(one.value)
-    times = {name for name, all_of in values.items() if all(map(_is_time, all_of))}
-    delays = {name for name, all_of in values.items() if any(_is_scaled(value, name) for value in all_of)}
-    return (times | delays | set(_caches(loop))) - {""}
+def named_harmless(names: set[str]) -> set[str]:
+    """Those whose names say that they are a cache, a delay or a proxy."""
+    return {name for name in names if _NAMES.search(name)}
 
 
-def _is_time(value: ast.expr) -> bool:
-    return isinstance(value, ast.Call) and getattr(value.func, "attr", getattr(value.func, "id", "")) in _CLOCKS
-
-
-def _is_scaled(value: ast.expr, name: str) -> bool:
-    """Whether *value* is a multiple of the variable itself, with a limit or without: ``min(delay * 2, 60)``."""
-    is_limited = isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in ("min", "max")
-    return any(
-        isinstance(one, ast.BinOp) and isinstance(one.op, _SCALES) and name_of(one.left) == name
-        for one in (value.args if is_limited else [value])  # type: ignore[attr-defined]
-    )
-
-
-def _caches(loop: Head) -> Iterator[str]:
-    """Dicts that the body reads, and sets only where a key is missing, to what depends on nothing else in them."""
-    guarded: set[int] = set()
-    set_here: set[str] = set()
-    others: set[str] = set()
-    read: set[str] = set()
-    for node in ast.walk(loop):
-        if isinstance(node, ast.If):
-            for name in _missing_in(node.test):
-                if all(isinstance(one, ast.Assign) and not _mentions(one.value, name) for one in node.body):
-                    guarded |= {id(target) for target in _targets(node.body) if name_of(target.value) == name}
-        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
-            read.add(name_of(node.value))
-    for node in ast.walk(loop):
-        if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
-            (set_here if id(node) in guarded else others).add(name_of(node.value))
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr != "get":
-            others.add(name_of(node.func.value))
-    yield from (set_here & read) - others
-
-
-def _missing_in(test: ast.expr) -> Iterable[str]:
-    """The variables in which *test* looks for a key in vain."""
-    if isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.NotIn):
-        return [name_of(test.comparators[0])]
-    return []
-
-
-def _targets(statements: Iterable[ast.stmt]) -> Iterator[ast.Subscript]:
-    for one in statements:
-        if isinstance(one, ast.Assign):
-            yield from (target for target in one.targets if isinstance(target, ast.Subscript))
-
-
-def _mentions(value: ast.expr, name: str) -> bool:
-    return any(name_of(one) == name for one in ast.walk(value))
-
-
-# -- what is only told, and what comes from no item
-
-
-def only_told(loop: ast.AST, names: set[str]) -> set[str]:
-    """Those numbers that the body only prints, or tests to print or now and then, as to see how far the loop is."""
-    told = {id(part) for one in ast.walk(loop) if _tells(one) for part in _told_by(one)}
-    tests = [one for one in ast.walk(loop) if isinstance(one, ast.If) and _decides_nothing(one)]
-    told |= {id(part) for one in tests for part in ast.walk(one.test)}
-    return {name for name in names if _is_told(loop, name, told, frozenset())}
-
-
-def _is_told(loop: ast.AST, name: str, told: set[int], through: frozenset[str]) -> bool:
-    """Whether nothing but a test, a print, or a number that is only told itself reads *name*."""
-    loads = [one for one in ast.walk(loop) if isinstance(one, ast.Name | ast.Attribute) and name_of(one) == name]
-    reads = [one for one in loads if isinstance(one.ctx, ast.Load) and id(one) not in told]
-    computed: dict[int, set[str]] = {}
-    for one in _assignments(loop):
-        if all(called(call) in _COMPUTES for call in ast.walk(one.value) if isinstance(call, ast.Call)):
-            computed |= {id(part): set(map(name_of, one.targets)) for part in ast.walk(one.value)}
-    into = set().union(*(computed.get(id(one), {""}) for one in reads)) - {name} - through
-    return "" not in into and all(_is_told(loop, one, told, through | {name}) for one in into)
-
-
-def _decides_nothing(test: ast.If) -> bool:
-    """Whether it is made for each so many items, or prints at most: ``if n % 100 == 0``."""
-    is_periodic = any(isinstance(one, ast.BinOp) and isinstance(one.op, ast.Mod) for one in ast.walk(test.test))
-    return is_periodic or all(map(only_tells, [*test.body, *test.orelse]))
+def tells(node: ast.AST) -> bool:
+    """Whether it only tells a person something: a message, a log line, a bar."""
+    if not isinstance(node, ast.Call):
+        return False
+    is_stream = isinstance(node.func, ast.Attribute) and name_of(node.func.value) in ("sys.stderr", "sys.stdout")
+    files = [one.value for one in node.keywords if one.arg == "file"]
+    is_shown = all(name_of(one) in ("sys.stderr", "sys.stdout") for one in files)
+    return is_stream or (called(node) in _TELLS and is_shown)
 
 
 def only_tells(statement: ast.stmt) -> bool:
@@ -120,22 +50,21 @@ def only_tells(statement: ast.stmt) -> bool:
     if isinstance(statement, ast.If):
         return all(map(only_tells, [*statement.body, *statement.orelse]))
     if isinstance(statement, ast.Expr):
-        return _tells(statement.value)
+        return tells(statement.value)
     return isinstance(statement, ast.Assign | ast.AugAssign | ast.Pass)
 
 
-def _tells(node: ast.AST) -> bool:
-    if not isinstance(node, ast.Call):
-        return False
-    is_stream = isinstance(node.func, ast.Attribute) and name_of(node.func.value) in ("sys.stderr", "sys.stdout")
-    is_file = any(one.arg == "file" for one in node.keywords)
-    return is_stream or (called(node) in _TELLS and not is_file)
+def is_time(value: ast.expr, times: set[str]) -> bool:
+    """Whether *value* is a clock's time, or computed from one, or from variables with *times*."""
+    if isinstance(value, ast.Call):
+        parts = [*value.args, *([value.func.value] if isinstance(value.func, ast.Attribute) else [])]
+        return called(value) in _CLOCKS or (called(value) in COMPUTES and any(is_time(one, times) for one in parts))
+    if isinstance(value, ast.BinOp):
+        return is_time(value.left, times) or is_time(value.right, times)
+    return name_of(value.value if isinstance(value, ast.Subscript) else value) in times
 
 
-def _told_by(call: ast.AST) -> Iterator[ast.AST]:
-    assert isinstance(call, ast.Call)
-    for one in (*call.args, *call.keywords):
-        yield from ast.walk(one)
+# -- what comes from no item
 
 
 def without_items(loop: ast.AST, own: set[str], names: set[str]) -> set[str]:
@@ -144,7 +73,18 @@ def without_items(loop: ast.AST, own: set[str], names: set[str]) -> set[str]:
     Args:
         own: The variables of the loop's item.
     """
-    assignments = list(_assignments(loop))
+    ours = of_items(loop, own)
+    found = set()
+    for name in names:
+        values = [one.value for one in _assignments(loop) if name in set().union(*map(_variables, one.targets))]
+        is_only_set = values and not any(_changes(one, name) for one in ast.walk(loop))
+        if is_only_set and not any(holds_work(value, ours | {name}) for value in values):
+            found.add(name)
+    return found
+
+
+def of_items(loop: ast.AST, own: set[str]) -> set[str]:
+    """The variables that depend on the item, whose variables are *own*."""
     ours = set(own)
     size = -1
     while size != len(ours):
@@ -152,18 +92,27 @@ def without_items(loop: ast.AST, own: set[str], names: set[str]) -> set[str]:
         for targets, value in _flows(loop):
             if ours & _names_in(value):
                 ours |= targets
-    found = set()
-    for name in names:
-        values = [one.value for one in assignments if name in set().union(*map(_variables, one.targets))]
-        is_only_set = values and not any(_changes(one, name) for one in ast.walk(loop))
-        if is_only_set and not any(_holds_work(value, ours | {name}) for value in values):
-            found.add(name)
-    return found
+    return ours
 
 
-def _holds_work(value: ast.expr, ours: set[str]) -> bool:
+def holds_work(value: ast.expr, ours: set[str]) -> bool:
+    """Whether it is a constant, or depends on one of *ours*: not a new connection, a token, a time."""
     is_constant = not any(isinstance(one, ast.Call | ast.Name | ast.Attribute) for one in ast.walk(value))
     return is_constant or bool(ours & _names_in(value))
+
+
+def pairs_of(one: ast.Assign) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """What is put where: of ``a, b = 1, 2``, two pairs."""
+    for target in one.targets:
+        if isinstance(target, ast.Tuple) and isinstance(one.value, ast.Tuple) and _fit(target, one.value):
+            yield from zip(target.elts, one.value.elts, strict=True)
+        else:
+            yield target, one.value
+
+
+def _fit(target: ast.Tuple, value: ast.Tuple) -> bool:
+    is_starred = any(isinstance(one, ast.Starred) for one in (*target.elts, *value.elts))
+    return len(target.elts) == len(value.elts) and not is_starred
 
 
 def _flows(loop: ast.AST) -> Iterator[tuple[set[str], ast.AST]]:
@@ -177,11 +126,6 @@ def _flows(loop: ast.AST) -> Iterator[tuple[set[str], ast.AST]]:
             yield _variables(one.target), one.iter
         elif isinstance(one, ast.withitem) and one.optional_vars is not None:
             yield _variables(one.optional_vars), one.context_expr
-
-
-def named_cache(names: set[str]) -> set[str]:
-    """Those that the program calls a cache."""
-    return {name for name in names if _CACHE.search(name)}
 
 
 def _changes(node: ast.AST, name: str) -> bool:
@@ -204,3 +148,62 @@ def _variables(node: ast.AST) -> set[str]:
 
 def _names_in(node: ast.AST) -> set[str]:
     return {name for one in ast.walk(node) if (name := name_of(one))}
+
+
+# -- caches
+
+
+def caches(loop: ast.AST) -> set[str]:
+    """Dicts that the body sets only where a key is missing, to what depends on nothing else in them."""
+    guarded = {id(part) for one in ast.walk(loop) for part in _filled_where_missing(one, loop)}
+    used: dict[str, bool] = {}
+    for node in ast.walk(loop):
+        name, is_harmless = _use_of_dict(node, guarded)
+        used[name] = used.get(name, True) and is_harmless
+    filled = {name_of(one.value) for one in ast.walk(loop) if isinstance(one, ast.Subscript) and id(one) in guarded}
+    return {name for name in filled if used.get(name)} - {""}
+
+
+def _use_of_dict(node: ast.AST, guarded: set[int]) -> tuple[str, bool]:
+    """The dict that is used there, and whether only as a cache is."""
+    if isinstance(node, ast.Subscript):
+        return name_of(node.value), isinstance(node.ctx, ast.Load) or id(node) in guarded
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return name_of(node.func.value), node.func.attr == "get"
+    return "", True
+
+
+def _filled_where_missing(one: ast.AST, loop: ast.AST) -> Iterator[ast.Subscript]:
+    """The places in dicts that are filled if a test, or a KeyError, tells that they are missing."""
+    if isinstance(one, ast.If):
+        tested = _names_in(one.test)
+        got = {name for found in _assignments(loop) if tested & _variables(found.targets[0]) for name in _got(found)}
+        names = _missing_in(one.test) | got
+    elif isinstance(one, ast.ExceptHandler):
+        names = _names_in(one) if one.type is not None and name_of(one.type) == "KeyError" else set()
+    else:
+        return
+    if all(_only_fills(each) for each in one.body):
+        for part in _assignments(one):
+            for target in part.targets:
+                is_place = isinstance(target, ast.Subscript) and name_of(target.value) in names
+                if is_place and name_of(target.value) not in _names_in(part.value):  # type: ignore[attr-defined]
+                    yield target  # type: ignore[misc]
+
+
+def _only_fills(statement: ast.stmt) -> bool:
+    is_filling = isinstance(statement, ast.Assign) and not isinstance(statement.value, ast.Constant)
+    return is_filling or (isinstance(statement, ast.Expr) and tells(statement.value))
+
+
+def _missing_in(test: ast.expr) -> set[str]:
+    """The variables in which *test* looks for a key in vain."""
+    is_missing = isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.NotIn)
+    return {name_of(test.comparators[0])} if is_missing else set()  # type: ignore[attr-defined]
+
+
+def _got(one: ast.Assign) -> Iterable[str]:
+    """The dict of ``value = d.get(key)``."""
+    value = one.value
+    is_get = isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr == "get"
+    return [name_of(value.func.value)] if is_get else []  # type: ignore[attr-defined]

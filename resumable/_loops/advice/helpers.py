@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import ast
-import linecache
-import re
 from collections.abc import Iterator
 from functools import lru_cache
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 from ..._runtime.interpreter import variable_in
-from .carried import assigned_in
-from .written import Written, is_of_others, name_of, text_of
+from .reach import times_in
+from .written import Written, assigned_in, is_of_others, name_of, text_of
 
 _ADDS = frozenset(("add", "append", "appendleft", "extend", "insert"))
 
 
-def added_to(frame: FrameType, written: Written) -> Iterator[tuple[str, Any]]:
-    """The variables that functions add to which the body of the loop calls directly: their names and values."""
+def added_to(frame: FrameType, written: Written) -> Iterator[tuple[str, Any, str]]:
+    """The variables that functions add to which the body calls directly: their names, values, and the file."""
     for call in ast.walk(written.loop):
         if not isinstance(call, ast.Call):
             continue
@@ -30,20 +28,21 @@ def added_to(frame: FrameType, written: Written) -> Iterator[tuple[str, Any]]:
             yield from _of_method(getattr(type(value), call.func.attr, None), base, value)
 
 
-def _of_function(function: Any) -> Iterator[tuple[str, Any]]:
+def _of_function(function: Any) -> Iterator[tuple[str, Any, str]]:
     if type(function) is not FunctionType or is_of_others(function.__code__.co_filename):
         return
     cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
+    file = function.__code__.co_filename
     for name in _names(function.__code__):
         if "." in name:
             continue
         if name in cells:
-            yield name, cells[name].cell_contents
+            yield name, cells[name].cell_contents, file
         elif name in function.__globals__:
-            yield name, function.__globals__[name]
+            yield name, function.__globals__[name], file
 
 
-def _of_method(function: Any, base: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _of_method(function: Any, base: str, value: Any) -> Iterator[tuple[str, Any, str]]:
     if type(function) is not FunctionType or is_of_others(function.__code__.co_filename):
         return
     own = function.__code__.co_varnames[:1]
@@ -51,7 +50,7 @@ def _of_method(function: Any, base: str, value: Any) -> Iterator[tuple[str, Any]
     for name in _names(function.__code__):
         first, _, attribute = name.partition(".")
         if (first,) == own and attribute in attributes:
-            yield f"{base}.{attribute}", attributes[attribute]
+            yield f"{base}.{attribute}", attributes[attribute], function.__code__.co_filename
 
 
 def used_by(frame: FrameType, written: Written, calls: frozenset[str]) -> Iterator[Any]:
@@ -72,29 +71,17 @@ def used_by(frame: FrameType, written: Written, calls: frozenset[str]) -> Iterat
 
 @lru_cache(maxsize=256)
 def _names(code: CodeType) -> tuple[str, ...]:
-    """What the function adds to that it has not made itself: ``rows``, ``self.rows``; no number that nobody reads."""
+    """What the function adds to that it has not made itself: ``rows``, ``self.rows``."""
     scope = text_of(code)
     if scope is None:
         return ()
     made = assigned_in(scope) - set(code.co_varnames[:1])
-    return tuple(
-        sorted(
-            {name for one in ast.walk(scope) if (name := _added(one, code.co_filename)).partition(".")[0] not in made}
-            - {""}
-        )
-    )
+    added = {_added(one) for one in ast.walk(scope)} - times_in(scope) - {""}
+    return tuple(sorted(name for name in added if name.partition(".")[0] not in made))
 
 
-def _added(node: ast.AST, file: str) -> str:
+def _added(node: ast.AST) -> str:
     if isinstance(node, ast.AugAssign):
-        name = name_of(node.target)
-        return name if _is_read(file, name) else ""
+        return name_of(node.target)
     is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _ADDS
     return name_of(node.func.value) if is_call else ""  # type: ignore[attr-defined]
-
-
-def _is_read(file: str, name: str) -> bool:
-    """Whether the text has it otherwise than where it is set."""
-    lines = (line for line in linecache.getlines(file) if not re.match(r"\s*(global|nonlocal)\b", line))
-    is_set = r"(?!\s*(\+=|-=|=(?!=)|:))"
-    return re.search(rf"\b{name.rpartition('.')[2]}\b{is_set}", "".join(lines)) is not None

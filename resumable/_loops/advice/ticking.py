@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import logging
 from collections.abc import Iterator
+from operator import itemgetter
 from types import FrameType
 
 from .begun_anew import is_saved_by_hand, names_of_state, say_begun_anew
@@ -28,17 +29,18 @@ def look_at_ticking(operation_id: str, done: int, frame: FrameType) -> bool:
     Returns:
         Whether it warned.
     """
-    names: set[str] = set()
+    lost: dict[str, object] = {}
     begins_again = False
     with only_advice():
         for written in ticking_loops(frame):
             carried = carried_by(written)
             if not is_saved_by_hand(written):
-                names |= (carried.names & carried.begins.keys()) - names_of_state(written) - carried.made_where_missing
+                names = carried.names - carried.shared - names_of_state(written) - carried.made_where_missing
+                lost |= {name: value for name, value in carried.begins.items() if name in names}
             begins_again = begins_again or _begins_again(written)
-    for name in sorted(names):
-        say_begun_anew(operation_id, name, done)
-    if begins_again and not names:
+    for name, value in sorted(lost.items(), key=itemgetter(0)):
+        say_begun_anew(operation_id, name, done, value)
+    if begins_again and not lost:
         _log.warning(
             "%s: %s items were done before, but the loop that ticks begins with the first one again: nothing in it "
             'depends on cp.state. Begin where that says, range(cp.state.get("page", 0), n), or leave out what it '
@@ -46,7 +48,7 @@ def look_at_ticking(operation_id: str, done: int, frame: FrameType) -> bool:
             operation_id,
             f"{done:,}",
         )
-    return bool(names) or begins_again
+    return bool(lost) or begins_again
 
 
 def _begins_again(written: Written) -> bool:

@@ -24,7 +24,7 @@ _STANDARD = os.path.dirname(os.__file__)
 _GIVES_ON = 0x20 | 0x200
 """The flags of the code of a generator, and of an async one."""
 _MOST_FRAMES = 12
-_MOST_LINES = 5000
+MOST_LINES = 5000
 """Parsing a longer text takes a tenth of a second."""
 
 Head = ast.For | ast.AsyncFor | ast.While
@@ -163,6 +163,12 @@ def name_of(node: ast.AST) -> str:
     return ""
 
 
+CHANGES = frozenset(
+    ("add", "append", "appendleft", "extend", "insert", "pop", "popleft", "remove", "setdefault", "update")
+)
+"""The methods that change a collection."""
+
+
 def called(call: ast.Call) -> str:
     """The name of the function or method that is called; "" if it has none."""
     return str(getattr(call.func, "attr", getattr(call.func, "id", "")))
@@ -177,7 +183,7 @@ def text_of(code: CodeType) -> ast.AST | None:
 def _tree(code: CodeType, last: int) -> tuple[ast.AST | None, int]:
     """The tree of the function or module, and how many lines of the file stand before its text."""
     lines = linecache.getlines(code.co_filename)
-    if last > _MOST_LINES:
+    if last > MOST_LINES:
         return None, 0
     is_module = code.co_name == "<module>"
     first = 0 if is_module else code.co_firstlineno - 2
@@ -216,6 +222,14 @@ def _assigned_at(scope: ast.AST, at: tuple[int, int]) -> str:
         if isinstance(one, ast.Assign) and _begins(one.value) <= at < _ends(one.value):
             return one.targets[0].id if isinstance(one.targets[0], ast.Name) else ""
     return ""
+
+
+def assigned_in(scope: ast.AST) -> set[str]:
+    """The variables of the scope itself, not those that it declares ``global`` or ``nonlocal``."""
+    nodes = list(ast.walk(scope))
+    names = {one.id for one in nodes if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+    names |= {one.arg for one in nodes if isinstance(one, ast.arg)}
+    return names - {name for one in nodes if isinstance(one, ast.Global | ast.Nonlocal) for name in one.names}
 
 
 def gives_on(written: Written) -> bool:

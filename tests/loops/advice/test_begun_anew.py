@@ -51,8 +51,8 @@ def of_an_object(stops_at: int | None) -> None:
                         raise LookupError
 
     job = Job()
-    job.count = 0
     job.run()
+    assert job.count
 
 
 def a_flag(stops_at: int | None) -> None:
