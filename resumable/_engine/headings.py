@@ -38,7 +38,7 @@ class Headings:
     """Leaves out headings that an earlier run has written, until the first tick or loop of this run.
 
     Args:
-        parts: Of an operation that goes on, and whose earlier runs have made no loop.
+        parts: Of an operation that goes on.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -54,14 +54,16 @@ class Headings:
     def has(self, writer: Noting, row: Any, /) -> bool:
         """Whether *row* is a heading that *writer* has."""
         parts = self._parts
+        again = parts.loops.running.again  # knows what is written around loops
         if parts.cut.ticker.ticked or any(view.has_begun for view in parts.loops.views.values()):
             if self._boundary.again is self:
                 self._set(None)
-            return False
-        if not _is_before_ticks(place.caller(), parts.opening[1]):
-            return False
-        where = self._expected.setdefault(writer.known_as, [(0, _WITHIN)])
-        return len(where) > 0 and writer.is_there(row, where)
+                again.attend()
+        elif _is_before_ticks(place.caller(), parts.opening[1]):
+            where = self._expected.setdefault(writer.known_as, [(0, _WITHIN)])
+            if len(where) > 0 and writer.is_there(row, where):
+                return True
+        return again.has_expected and again.has(writer, row)
 
     def _set(self, again: Headings | None) -> None:
         with self._boundary.lock:

@@ -127,7 +127,7 @@ class Parts:
         self.collections: dict[str, Durable] = {}
         self.held: dict[str, Durable] = {}
         self.is_proven = False
-        self.may_have_headings = self.goes_on and not saved.loops
+        self.may_have_headings = self.goes_on
         self.state: Any = self._restored_state(options, data.state if data is not None else None)
         self.items_before = self.metadata.processed_items
         if options.total is not None:

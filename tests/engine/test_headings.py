@@ -140,6 +140,41 @@ def test_the_first_entries_of_a_log_are_appended_once() -> None:
     assert run(9) == [{"columns": ["a", "b"]}, 0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("stops", [["b 1"], ["b 0", "b 1"], ["tick 1", "b 1"], ["a 1", "tick 1", "b 1"]])
+@pytest.mark.parametrize("has_a", [False, True])
+def test_a_heading_before_ticks_is_written_once_where_other_loops_are_left(stops: list[str], *, has_a: bool) -> None:
+    """Ticks move the boundary, and the loop behind them knows only what was written since the last one."""
+
+    def run(stop: str) -> list[Any]:
+        with checkpointed("job", every(items=1)) as cp:
+            rows, log = cp.sink("rows.txt"), cp.log("log")
+            rows.write("head\n")
+            log.append("head")
+            for item in cp.remaining(range(2)) if has_a else ():
+                write(f"a {item}", stop, rows, log)
+            for item in range(cp.state.get("next", 0), 2):
+                write(f"tick {item}", stop, rows, log)
+                cp.state["next"] = item + 1
+                cp.tick()
+            for item in cp.remaining(range(2)):
+                write(f"b {item}", stop, rows, log)
+            return list(log)
+
+    def write(row: str, stop: str, rows: Any, log: Any) -> None:
+        rows.write("row\n")
+        log.append("row")
+        if row == stop:
+            raise StoppedError
+
+    for stop in stops if has_a else [stop for stop in stops if not stop.startswith("a")]:
+        with pytest.raises(StoppedError):
+            run(stop)
+
+    before = ["row"] * 2 if has_a else []
+    assert run("") == ["head", *before, *["row"] * 4]
+    assert Path("rows.txt").read_text().split() == ["head", *before, *["row"] * 4]
+
+
 def test_what_a_run_writes_only_sometimes_is_no_heading() -> None:
     """Phases that the state tells apart write rows that may be equal."""
 
