@@ -15,7 +15,7 @@ import enum
 import functools
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from itertools import chain, compress
@@ -42,7 +42,11 @@ class Difference(Exception):
 
     def __init__(self, path: str, reason: str, *, is_left_out: bool = False) -> None:
         super().__init__(path, reason)
-        self.path, self.reason, self.is_left_out = path, reason, is_left_out
+        self.path, self.is_left_out = path, is_left_out
+        self.reason = reason if ";" in reason else f"{reason}; {_CHANGED}"
+
+
+_CHANGED = "look at what changes it on loading: a validator, a converter, init=False; or keep it out of the state"
 
 
 def differences(one: Any, other: Any, path: str, note: Callable[[str], None]) -> Iterator[Difference]:
@@ -145,11 +149,12 @@ def _are_alike_objects(kind: Any, ones: list[Any], others: list[Any], seen: set[
 @functools.lru_cache
 def _columns_of(kind: Any) -> tuple[tuple[str, ...] | None, bool]:
     """The fields of a class, and whether its objects have a dict; None for the fields if there may be others."""
-    has_dict = bool(getattr(kind, "__dictoffset__", 0))
+    has_dict, slots = bool(getattr(kind, "__dictoffset__", 0)), _slots_of(kind)
     if hasattr(kind, "__struct_fields__"):
         return (None if has_dict else kind.__struct_fields__), False
     if dataclasses.is_dataclass(kind):
-        return tuple(field.name for field in dataclasses.fields(kind)), has_dict
+        names = tuple(field.name for field in dataclasses.fields(kind))
+        return (names if slots <= set(names) else None), has_dict
     if _is_model(kind) and not getattr(kind, "__pydantic_root_model__", False):
         return tuple(kind.__pydantic_fields__), True
     return None, False
@@ -246,6 +251,8 @@ class Walk:
         for key, again in zip(one, other, strict=False):  # order matters
             where = f"{path}{step(key)}" if type(key) is str else f"{path}[{key!r:.40}]"
             wrong = next(self.differences(key, again, f"{path}: the key {key!r:.40}"), None)
+            if wrong is None and type(key) is not type(again):  # 1 and 1.0 are two keys in JSON
+                wrong = Difference(where, f"the key {key!r:.40} comes back as {again!r:.40}; use float(key)")
             if wrong is not None:
                 yield wrong
                 return
@@ -330,15 +337,21 @@ def _token(value: Any) -> Any:
     if isinstance(value, datetime):
         return type(value), value.replace(tzinfo=None, fold=0), str(_rules(value.tzinfo)), value.fold
     fields = _held(value)
-    return (type(value), tuple(map(_token, fields.values()))) if fields else (type(value), value)
+    if fields:
+        return type(value), tuple(map(_token, fields.values()))
+    # A field that does not count for the hash may hold a list.
+    return type(value), value if type(value).__hash__ is not None else repr(value)
 
 
 def _held(value: Any) -> dict[str, Any] | None:
     """Everything that an object holds, private and undeclared attributes included; None for a value without any."""
-    kind = type(value)
-    names = getattr(kind, "__struct_fields__", None)
+    kind: Any = type(value)
+    names, slots = getattr(kind, "__struct_fields__", None), _slots_of(kind)
     if names is None and dataclasses.is_dataclass(kind):
-        names = tuple(field.name for field in dataclasses.fields(kind))
+        fields = tuple(field.name for field in dataclasses.fields(kind))
+        names = (*fields, *sorted(slots - set(fields)))
+    elif names is None and (attributes := getattr(kind, "__attrs_attrs__", None)) is not None:
+        names = tuple(attribute.name for attribute in attributes)
     held = {name: getattr(value, name) for name in names or () if hasattr(value, name)}
     if hasattr(value, "__dict__"):
         held |= value.__dict__
@@ -348,6 +361,21 @@ def _held(value: Any) -> dict[str, Any] | None:
     if _is_model(kind):
         held |= (value.__pydantic_private__ or {}) | (value.__pydantic_extra__ or {})
     return held if held or names is not None else None
+
+
+@functools.lru_cache
+def _slots_of(kind: Any) -> frozenset[str]:
+    """The names of the slots of a class and its bases; none for built-in types."""
+    names = [
+        f"_{one.__name__.lstrip('_')}{name}" if name.startswith("__") else name
+        for one in kind.__mro__
+        for name in _named(one.__dict__.get("__slots__", ()))
+    ]
+    return frozenset(name for name in names if not name.endswith("__"))
+
+
+def _named(slots: Any) -> Iterable[str]:
+    return (slots,) if isinstance(slots, str) else slots
 
 
 def _left_out(value: Any) -> set[str]:

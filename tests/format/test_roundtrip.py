@@ -55,6 +55,27 @@ class Fixed:
     number: int = 0
 
 
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    number: int = 0
+    labels: list[str] = dataclasses.field(default_factory=list, compare=False)
+
+
+class Slotted:
+    __slots__ = ("cursor",)
+
+
+@dataclasses.dataclass(slots=True)
+class Slim(Slotted):
+    number: int = 0
+
+
+@dataclasses.dataclass
+class Slotteds:
+    rows: list[Slim] = dataclasses.field(default_factory=list)
+    chosen: frozenset[Labelled] = frozenset()
+
+
 @dataclasses.dataclass
 class Texts:
     numbers: list[int] = dataclasses.field(default_factory=list)
@@ -153,6 +174,7 @@ EVERYTHING = Kept(
 GOOD = {
     "all kinds at once": EVERYTHING,
     "-0.0": Kept(share=-0.0),
+    "a list that does not count for the hash": Slotteds([Slim()], frozenset({Labelled(1, ["a"]), Labelled(2)})),
     "an int in a float's field": Kept(share=1),
     "1.0 in int | float": Kept(either=1.0),
     "ZoneInfo UTC": Kept(at=WHEN.replace(tzinfo=ZoneInfo("UTC"))),
@@ -173,6 +195,7 @@ REFUSED = {
     "a subclass in a list": (Kept([Base(), Derived()]), "$.state.items[1]"),
     "a subclass in a model": (Model(base=Derived()), "$.state.base"),
     "an undeclared attribute": (with_(Kept(), cursor=3), "$.state.cursor"),
+    "an undeclared slot": (Slotteds([Slim(), with_(Slim(), cursor=3)]), "$.state.rows[1].cursor"),
     "a list for a tuple": (Kept(pair=[1, "a"]), "$.state.pair"),  # type: ignore[arg-type]
     "True for an int": (Kept([Base(True)]), "$.state.items[0].number"),
     "None for a str": (Wrong(), "$.state.name"),
