@@ -64,6 +64,15 @@ def dumped(state: Any) -> Any:
         raise
 
 
+def to_builtins(part: Any) -> Any:
+    """A *part* of a model as dicts, lists and leaves, as :func:`dumped` makes them of the whole."""
+    if is_model(type(part)):
+        return dumped(part)
+    import pydantic_core  # it is there, because the program has a model
+
+    return pydantic_core.to_jsonable_python(part, fallback=encode_scalar)
+
+
 def to_json(value: Any) -> bytes:
     return value.model_dump_json(**_writing(_kind_of(value))).encode()  # type: ignore[no-any-return]
 

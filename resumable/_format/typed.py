@@ -21,15 +21,12 @@ from .._json import check, decode_spelled, encode, encode_spelled, scalar
 from .._runtime.interpreter import collector_paused
 from .._text import command_for
 from .._text.cures import cure
-from . import models
+from . import culprit, models
+from .culprit import names_of
 from .fields import fields_of, set_field
 from .impossible import refuse_impossible, refuse_without_fields
 from .roundtrip import differences
 
-BYTES_IN_PYDANTIC = (
-    "a pydantic model saves bytes that are not UTF-8 only with "
-    "model_config = ConfigDict(ser_json_bytes='base64', val_json_bytes='base64')"
-)
 UNDECODABLE = (msgspec.ValidationError, ValueError, TypeError, NotImplementedError, RecursionError)
 _MANY = 512
 """Larger containers are checked in parts."""
@@ -147,7 +144,7 @@ def _part(value: Any, turn: int, depth: int = 3) -> Any:
 
 def _with_fields(value: Any, cut: Callable[[Any], Any]) -> Any:
     """*value*, or a copy of it with those fields that *cut* changes."""
-    names = _names_of(type(value))
+    names = names_of(type(value))
     parts = {name: cut(item) for name in names if (item := getattr(value, name, None)) is not None}
     changed = {name: part for name, part in parts.items() if part is not getattr(value, name)}
     if not changed:
@@ -184,12 +181,6 @@ def _share(value: Any, turn: int) -> Any:
     return set(islice(value, begin, end))
 
 
-def _names_of(kind: Any) -> Iterable[str]:
-    if dataclasses.is_dataclass(kind):
-        return [field.name for field in dataclasses.fields(kind)]
-    return getattr(kind, "__struct_fields__", None) or getattr(kind, "__pydantic_fields__", None) or ()
-
-
 def _in_one_order(value: Any) -> Any:
     """*value* with all arrays sorted, because a set has no order."""
     if isinstance(value, dict):
@@ -204,8 +195,10 @@ def place_and_reason(error: Any) -> tuple[str, str]:
         steps = (f"[{one}]" if isinstance(one, int) else f".{one}" for one in first["loc"])
         return "$.state" + "".join(steps), str(first["msg"])
     text = str(error)
-    found = re.fullmatch(r"(.*) - at `(?:key in )?\$(.*)`", text, re.DOTALL)
-    return (f"$.state{found[2]}", found[1]) if found else ("$.state", text)
+    found = re.fullmatch(r"(.*) - at `(key` in `)?\$(.*)`", text, re.DOTALL)
+    if found is None:
+        return "$.state", text
+    return f"$.state{found[3]}{': a key' if found[2] else ''}", found[1]
 
 
 # -- from a checkpoint
@@ -312,10 +305,11 @@ def plain(kind: type[Any], state: Any) -> dict[str, Any]:
         check(value, "$.state", nan=True)
         # A tuple becomes a list, and the type makes it a tuple again.
         value = decode_spelled(encode_spelled(value, "$.state"))
-    except UnicodeDecodeError as error:
-        raise StateEncodeError("$.state", f"{error}; {BYTES_IN_PYDANTIC}") from error
-    except (TypeError, NotImplementedError, ValueError, RecursionError) as error:
-        raise StateEncodeError(_field_that_fails(state), str(error)) from error
+    except StateEncodeError:
+        raise
+    except Exception as error:  # whatever a class of the program, or a value that it does not declare, makes of it
+        encode = models.to_builtins if models.is_model(kind) else builtins
+        raise StateEncodeError(*culprit.place_and_reason(state, error, encode)) from error
     if not isinstance(value, dict):
         raise StateEncodeError("$.state", f"a {kind.__name__} is not saved as a JSON object")
     return value
@@ -326,16 +320,6 @@ def builtins(value: Any) -> Any:
     if hasattr(value, "model_dump"):
         return models.dumped(value)
     return msgspec.to_builtins(value, enc_hook=_encode, str_keys=True)
-
-
-def _field_that_fails(state: Any) -> str:
-    for name in _names_of(type(state)):
-        try:
-            if not hasattr(state, "model_dump"):
-                to_json(getattr(state, name, None))
-        except Exception:
-            return f"$.state.{name}"
-    return "$.state"
 
 
 def to_json(value: Any) -> bytes:

@@ -15,6 +15,7 @@ from .._errors import StateEncodeError
 from .._json import LEAVES, decode_spelled, encode_spelled, is_exact
 from .._runtime.interpreter import ALONE, COUNTS_ARE_TRUE, parts_of_all, reference_counts
 from . import models, typed
+from .culprit import BYTES_IN_PYDANTIC
 from .impossible import refuse_impossible
 from .roundtrip import differences, is_value
 
@@ -71,7 +72,7 @@ class Values(Generic[V]):
             raw = self.to_json(value)
             plain = decode_spelled(raw)
         except UnicodeDecodeError as error:
-            raise StateEncodeError(where(key), f"{error}; {typed.BYTES_IN_PYDANTIC}") from error
+            raise StateEncodeError(where(key), f"{error}; {BYTES_IN_PYDANTIC}") from error
         except (*typed.UNDECODABLE, msgspec.MsgspecError) as error:
             raise StateEncodeError(where(key), str(error)) from error
         try:

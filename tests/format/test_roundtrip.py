@@ -199,7 +199,7 @@ REFUSED = {
     "a list for a tuple": (Kept(pair=[1, "a"]), "$.state.pair"),  # type: ignore[arg-type]
     "True for an int": (Kept([Base(True)]), "$.state.items[0].number"),
     "None for a str": (Wrong(), "$.state.name"),
-    "a str subclass": (Kept(names={type("Name", (str,), {})("a")}), "$.state.names"),
+    "a str subclass": (Kept(names={type("Name", (str,), {})("a")}), "$.state.names[0]"),
     "Decimal for a float": (Kept(share=Decimal("0.1")), "$.state.share"),  # type: ignore[arg-type]
     "a tuple in Any": (Anything([(1, 2)]), "$.state.value[0]"),
     "a dataclass in Any": (Anything([Base()]), "$.state.value[0]"),
@@ -215,8 +215,8 @@ REFUSED = {
     "a datetime in str | datetime": (Model(either=WHEN), "$.state.either"),
     "a serializer without its validator": (Written(seconds=60), "$.state.seconds"),
     "__post_init__": (Moving(), "$.state.offset"),
-    "an object of another class": (Anything([object()]), "$.state.value"),
-    "an array": (Anything([array.array("i", [1])]), "$.state.value"),
+    "an object of another class": (Anything([object()]), "$.state.value[0]"),
+    "an array": (Anything([array.array("i", [1])]), "$.state.value[0]"),
 }
 
 
