@@ -178,7 +178,9 @@ def canonical(item: object) -> bytes:
         raise
     except Exception:
         return _fallback(item)
-    return _fallback(item) if _holds_nested_sets([item], raw) else raw
+    if (b"[[" in raw or b"[{" in raw) and _holds_nested_sets([item]):
+        return _fallback(item)
+    return raw
 
 
 def canonical_all(items: Sequence[object]) -> bytes:
@@ -187,14 +189,14 @@ def canonical_all(items: Sequence[object]) -> bytes:
         raw = _encoder.encode_lines(items)
     except Exception:
         return b"".join(map(canonical, items))
-    if _holds_nested_sets(items, raw):
+    if (b"[[" in raw or b"[{" in raw) and _holds_nested_sets(items):
         return b"".join(map(canonical, items))
     return raw.replace(b"\n", b"")  # inside an item, JSON escapes newlines
 
 
-def _holds_nested_sets(items: Sequence[object], raw: bytes) -> bool:
-    """*raw* is their JSON, where such a set is an array that begins with an array or an object."""
-    return (b"[[" in raw or b"[{" in raw) and not is_plain(list(items)) and values.holds_nested_sets(items)
+def _holds_nested_sets(items: Sequence[object]) -> bool:
+    """Their JSON has an array that begins with an array or an object, as that of such a set does."""
+    return not is_plain(list(items)) and values.holds_nested_sets(items)
 
 
 def _fallback(item: Any) -> bytes:

@@ -19,6 +19,8 @@ from itertools import chain, islice
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
+from .._json import is_plain
+
 NAMED = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, type)
 """What is identified by its name."""
 _PLAIN = (str, int, float, bool, type(None))
@@ -69,7 +71,7 @@ def stable_repr(item: object) -> str:
         raise ValuelessError(_name_of(type(item))) from None
     if _ADDRESS in text or _tells_class_only(text, item):
         raise ValuelessError(_name_of(type(item)))
-    return _in_one_order(text, item) if "{" in text else text
+    return _in_one_order(text, item) if "{" in text and not is_plain(item) else text
 
 
 def _tells_class_only(text: str, item: object) -> bool:
