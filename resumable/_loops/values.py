@@ -27,6 +27,8 @@ _PLAIN = (str, int, float, bool, type(None))
 _ADDRESS = " at 0x"
 _WORD = re.compile(r"\w+")
 _SETS = (set, frozenset)
+_MAY_DIFFER = re.compile(r"\{|array\(|dtype|\n")
+"""In each repr that shows a set, an array or a frame."""
 _MOST = 10_000
 """How many values are searched for sets, at most."""
 
@@ -71,7 +73,7 @@ def stable_repr(item: object) -> str:
         raise ValuelessError(_name_of(type(item))) from None
     if _ADDRESS in text or _tells_class_only(text, item):
         raise ValuelessError(_name_of(type(item)))
-    return _in_one_order(text, item) if "{" in text and not is_plain(item) else text
+    return _made_exact(text, item) if _MAY_DIFFER.search(text) and not is_plain(item) else text
 
 
 def _tells_class_only(text: str, item: object) -> bool:
@@ -108,26 +110,30 @@ def _name_of(thing: Any) -> str:
     return f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', None) or thing.__name__}"
 
 
-# -- sets, which have another order in each process
+# -- what a repr shows in a way that differs: sets have another order in each process, arrays and frames are abridged
 
 
 def holds_nested_sets(items: Iterable[Any]) -> bool:
     """Whether a set that holds a set is in one of *items*. JSON sorts the members, and ``<`` is no order for sets."""
-    return any(sets_within(member) for item in items for one in sets_within(item) for member in one)
+    return any(_within(member, _is_set) for item in items for one in _within(item, _is_set) for member in one)
 
 
-def sets_within(item: Any) -> list[Any]:
-    """The sets that containers and attributes of *item* lead to, outer ones first."""
+def _within(item: Any, is_one: Callable[[Any], bool]) -> list[Any]:
+    """What is of a kind, among all that containers and attributes of *item* lead to; outer ones first."""
     todo, seen, found = [item], set[int](), []
     for one in todo:  # the list grows meanwhile
         if type(one) in _PLAIN or isinstance(one, NAMED) or id(one) in seen:
             continue
         seen.add(id(one))
-        if isinstance(one, _SETS):
+        if is_one(one):
             found.append(one)
         with contextlib.suppress(Exception):  # whatever a foreign object does
             todo += list(islice(_inside(one), max(0, _MOST - len(todo))))
     return found
+
+
+def _is_set(item: Any) -> bool:
+    return isinstance(item, _SETS)
 
 
 def _inside(item: Any) -> Iterable[Any]:
@@ -135,20 +141,15 @@ def _inside(item: Any) -> Iterable[Any]:
         return chain(item, item.values())
     if isinstance(item, (list, tuple, deque, *_SETS)):
         return item
-    slots = chain.from_iterable(_slots(kind) for kind in type(item).__mro__)
-    return chain(_attributes(item).values(), (getattr(item, name, None) for name in slots))
+    return () if _has_cells(item) else _attributes(item).values()
 
 
-def _slots(kind: type) -> Iterable[str]:
-    given = kind.__dict__.get("__slots__", kind.__dict__.get("__struct_fields__", ()))
-    return (given,) if isinstance(given, str) else given
-
-
-def _in_one_order(text: str, item: Any) -> str:
-    """*text*, the repr of *item*, with the members of each set that it shows in one order."""
-    for one in sets_within(item):
+def _made_exact(text: str, item: Any) -> str:
+    """*text*, the repr of *item*, with the sets, arrays and frames that it shows in a form that never differs."""
+    for one in _within(item, lambda one: one is not item and (_is_set(one) or _has_cells(one))):
         with contextlib.suppress(Exception):  # the text may not show it, and it may have no repr
-            text = text.replace(repr(one), stable_repr(one)) if len(one) > 1 else text
+            if (shown := repr(one)) in text:
+                text = text.replace(shown, stable_repr(one) if _is_set(one) else repr(stand_in(one)))
     return text
 
 
@@ -158,10 +159,15 @@ def _in_one_order(text: str, item: Any) -> str:
 def _is_from(*packages: str) -> Callable[[Any], bool]:
     """A test whether an object's class, or a base of it, comes from one of *packages*."""
 
-    def is_one(item: Any) -> bool:
-        return any(kind.__module__.partition(".")[0] in packages for kind in type(item).__mro__)
+    @functools.lru_cache
+    def is_kind(kind: Any) -> bool:
+        return any(one.__module__.partition(".")[0] in packages for one in kind.__mro__)
 
-    return is_one
+    return lambda item: is_kind(_kind_of(item))
+
+
+def _kind_of(item: Any) -> Any:  # for the type checker, a type cannot be hashed
+    return type(item)
 
 
 def _hex(raw: Any) -> str:
@@ -306,28 +312,37 @@ def _is_row(value: Any) -> bool:
 
 def _is_shown_in_part(item: Any) -> bool:
     """Whether the repr of an object with attributes depends on print options, or on the order of a set."""
-    return any(isinstance(one, _SETS) or _has_cells(one) for one in _attributes(item).values())
+    return any(_is_set(one) or _has_cells(one) for one in _attributes(item).values())
 
 
 _has_cells = _is_from("numpy", "pandas", "polars", "pyarrow")
 
 
 def _attributes(item: Any) -> dict[str, Any]:
+    """The attributes that *item* holds, those in slots too; without those that are computed once."""
     kind = type(item)
-    held = getattr(item, "__dict__", None)
-    if not isinstance(held, dict) or isinstance(item, type):
+    if isinstance(item, type):
         return {}
-    return {
-        name: one for name, one in held.items() if not isinstance(getattr(kind, name, None), functools.cached_property)
-    }
+    held = {name: getattr(item, name) for name in _slots_of(_kind_of(item)) if hasattr(item, name)}
+    own = getattr(item, "__dict__", None)
+    held |= own if isinstance(own, dict) else {}
+    return {name: one for name, one in held.items() if not isinstance(getattr(kind, name, None), _COMPUTED)}
 
 
-def _shown_in_part(item: Any) -> Any:
-    text = stable_repr(item)
+_COMPUTED = functools.cached_property
+
+
+@functools.lru_cache
+def _slots_of(kind: Any) -> tuple[str, ...]:
+    given = (one.__dict__.get("__slots__", one.__dict__.get("__struct_fields__", ())) for one in kind.__mro__)
+    return tuple(chain.from_iterable((one,) if isinstance(one, str) else one for one in given))
+
+
+def _by_attributes(item: Any) -> Any:
     try:
         return _mapping(_attributes(item))
     except ValuelessError:
-        return text
+        return stable_repr(item)
 
 
 def _partial(item: Any) -> Any:
@@ -359,6 +374,6 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
     (lambda item: isinstance(item, BaseException), lambda item: _part(item.args)),
     (_is_named_file, lambda item: item.name),  # its repr has an encoding, which depends on the locale
     (_is_buffer, _buffer),
-    (_is_shown_in_part, _shown_in_part),
+    (_is_shown_in_part, _by_attributes),
 )
 """How to recognize a kind, and what to take of it; the first that fits and works counts."""

@@ -209,6 +209,16 @@ def test_neither_print_options_nor_the_width_of_the_terminal_count(options: str,
     assert ended.stdout.strip() == digest([values, pd.DataFrame(values)])
 
 
+@pytest.mark.parametrize("make", [numpy, pandas, polars])
+@pytest.mark.parametrize("around", [lambda item: [item], lambda item: {"a": (item,)}, Shown])
+def test_arrays_that_a_repr_shows_in_part_count_wholly_at_any_depth(make: Any, around: Any) -> None:
+    values = [float(value) for value in range(5000)]
+    other = [*values[:2500], -1.0, *values[2501:]]
+
+    assert digest(Shown(around(make(values)))) == digest(Shown(around(make(values))))
+    assert digest(Shown(around(make(values)))) != digest(Shown(around(make(other))))
+
+
 @pytest.mark.parametrize(("one", "other"), [(len, print), (os.path, io), (dict, list), (VALUES.append, VALUES.pop)])
 def test_functions_classes_and_modules_count_by_name(one: Any, other: Any) -> None:
     assert digest(one) == digest(one) != digest(other)
