@@ -53,7 +53,8 @@ def look_at_carried(owner: LoopOwner[Any], position: int, frame: FrameType, writ
         if _is_others_iterator(value_in(frame, name), written, name):
             _say_next(owner.operation_id, name, position)
     for name in sorted(carried.reads):
-        if type(value := value_in(frame, name)) in _BUFFERS and not value.tell():
+        is_lost = type(value := value_in(frame, name)) in _BUFFERS and not value.tell()
+        if is_lost and not _is_emptied(written, name):
             say_begun_anew(owner.operation_id, name, position, value)
     for file in {id(file): file for file in _files(frame, carried, written)}.values():
         _say_file(owner.operation_id, file, position)
@@ -170,11 +171,19 @@ def _file_of(writer: Any) -> Any:
     return next((one.__self__ for one in parts if isinstance(one, BuiltinMethodType)), None)
 
 
+def _is_emptied(written: Written, name: str) -> bool:
+    """Whether the body empties the text in memory itself."""
+    calls = [one.func for one in ast.walk(written.loop) if isinstance(one, ast.Call)]
+    return any(
+        isinstance(one, ast.Attribute) and one.attr == "truncate" and name_of(one.value) == name for one in calls
+    )
+
+
 def _is_file(value: Any) -> bool:
     kinds = io.TextIOWrapper | io.BufferedWriter | io.BufferedRandom | io.FileIO
     if type(value).__module__ in ("tarfile", "zipfile"):
         return str(getattr(value, "mode", ""))[:1] in ("a", "w", "x")
-    if not isinstance(value, kinds) or is_standard_stream(value):
+    if not isinstance(value, kinds) or is_standard_stream(value) or str(value.name).endswith(".log"):
         return False
     return not value.closed and value.writable() and isinstance(value.name, str | bytes) and not value.isatty()
 

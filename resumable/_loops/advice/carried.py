@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
 from .harmless import caches, named_harmless, without_items
 from .reach import Reach, read_in, times_in, walk
-from .written import CHANGES, Head, Written, assigned_in, name_of, next_of
+from .written import CHANGES, Head, Written, assigned_in, called, name_of, next_of
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _LEAVES = ast.Continue | ast.Break | ast.Return | ast.Raise
@@ -57,7 +57,8 @@ def carried_by(written: Written) -> Carried:
     reach = Reach(list(ast.walk(loop)), scope, body.own)
     local = {name for name in names - later if not reach.lasts(name, later)}
     names -= (local - seen) | times_in(loop)
-    names -= (named_harmless(names) | caches(loop)) - seen
+    names -= (named_harmless(names) | caches(loop, body.own)) - seen
+    names -= _emptied_by_each_item(loop)
     names -= without_items(loop, body.own, names & body.stored)
     begins = {name: value for name in names for value in _constants(scope, loop, name)}
     own = {loop.iter.id} if isinstance(loop, ast.For | ast.AsyncFor) and isinstance(loop.iter, ast.Name) else set()
@@ -81,13 +82,48 @@ def _read_later(written: Written) -> set[str]:
     loop, scope = written
     loops = [one for one in ast.walk(scope) if isinstance(one, Head) and any(part is loop for part in ast.walk(one))]
     around = {id(part) for one in loops if one is not loop for part in ast.walk(one)}
-    inside = {id(part) for one in loop.body for part in ast.walk(one)}
+    inside = {id(part) for one in loop.body for part in ast.walk(one)} | set(map(id, _only_closed(scope)))
     end, set_anew = loop.body[-1].end_lineno or 0, _set_anew(scope, loop)
     return {
         name_of(one)
         for one in read_in(walk([scope, *ast.iter_child_nodes(scope)]))
         if id(one) not in inside and (end < one.lineno <= set_anew.get(name_of(one), one.lineno) or id(one) in around)
     }
+
+
+def _only_closed(scope: ast.AST) -> Iterator[ast.AST]:
+    """What is gone through only to close it: ``for one in connections.values(): one.close()``."""
+    for one in ast.walk(scope):
+        calls = [part.value for part in one.body if isinstance(part, ast.Expr)] if isinstance(one, ast.For) else []
+        if isinstance(one, ast.For) and len(calls) == len(one.body) and all(map(_closes, calls)):
+            yield from ast.walk(one.iter)
+
+
+def _closes(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and called(node) in ("close", "quit")
+
+
+def _emptied_by_each_item(loop: Head) -> set[str]:
+    """The lists that are empty again at the end of each item."""
+    found: set[str] = set()
+    for one in loop.body:
+        found -= {name_of(part) for part in ast.walk(one)}
+        if any(isinstance(part, ast.Continue) for part in ast.walk(one)):
+            return found
+        found |= _emptied(one)
+    return found
+
+
+def _emptied(one: ast.stmt) -> set[str]:
+    if isinstance(one, ast.Assign) and _is_empty(one.value):
+        return {name_of(target) for target in one.targets}
+    call = one.value if isinstance(one, ast.Expr) else None
+    is_clear = isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "clear"
+    return {name_of(call.func.value)} if is_clear else set()  # type: ignore[union-attr]
+
+
+def _is_empty(value: ast.expr) -> bool:
+    return isinstance(value, ast.List | ast.Dict) and not list(ast.iter_child_nodes(value))[:-1]
 
 
 def _read_in_functions(scope: ast.AST) -> set[str]:
@@ -238,7 +274,7 @@ class _Walk:
             self._expression(one.value, known)
             for target in one.targets:
                 self._store(target, known)
-                if isinstance(one.value, ast.List | ast.Dict) and not list(ast.iter_child_nodes(one.value))[:-1]:
+                if _is_empty(one.value):
                     self.emptied.add(name_of(target))
         elif isinstance(one, ast.AugAssign):
             self._expression(one.value, known)
@@ -278,6 +314,9 @@ class _Walk:
             self.made_where_missing.discard(name)
 
     def _change(self, node: ast.expr, known: set[str]) -> None:
+        while isinstance(node, ast.Subscript):
+            self._expression(node.slice, known)
+            node = node.value
         if name := name_of(node):
             self.changed.add(name)
             self._load(name, known, is_read=False)

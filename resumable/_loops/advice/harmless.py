@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from .written import called, name_of
@@ -18,8 +19,7 @@ _LOGS = ("critical", "debug", "error", "exception", "info", "log", "warn", "warn
 _BARS = ("progress", "set_description", "set_postfix", "set_postfix_str")
 _TELLS = frozenset(("echo", "pprint", "print", "secho", *_LOGS, *_BARS))
 WAITS = frozenset(("sleep", "wait"))
-AGAIN = frozenset(("close", "collect", "connect", "flush", "makedirs", "mkdir", "quit", "sink"))
-"""What may be done again."""
+_AGAIN = frozenset(("close", "collect", "connect", "flush", "makedirs", "mkdir", "quit", "sink"))
 _MATHS = ("abs", "ceil", "divmod", "floor", "max", "mean", "median", "min", "percentile", "pow", "quantile", "round")
 _STATISTICS = ("all", "any", "fmean", "fsum", "len", "pstdev", "sorted", "std", "stdev", "sum", "total_seconds")
 _VALUES = ("bool", "bytes", "dict", "float", "frozenset", "get", "int", "isinstance", "list", "next", "set", "tuple")
@@ -43,6 +43,11 @@ def tells(node: ast.AST) -> bool:
     files = [one.value for one in node.keywords if one.arg == "file"]
     is_shown = all(name_of(one) in ("sys.stderr", "sys.stdout") for one in files)
     return is_stream or (called(node) in _TELLS and is_shown)
+
+
+def is_repeatable(node: ast.AST) -> bool:
+    """Whether it tells something, waits, or does what may be done again."""
+    return isinstance(node, ast.Call) and (tells(node) or called(node) in WAITS | _AGAIN)
 
 
 def only_tells(statement: ast.stmt) -> bool:
@@ -153,15 +158,50 @@ def _names_in(node: ast.AST) -> set[str]:
 # -- caches
 
 
-def caches(loop: ast.AST) -> set[str]:
-    """Dicts that the body sets only where a key is missing, to what depends on nothing else in them."""
-    guarded = {id(part) for one in ast.walk(loop) for part in _filled_where_missing(one, loop)}
+def caches(loop: ast.AST, own: set[str]) -> set[str]:
+    """Variables that the body sets only where they lack something, to what it would set them to in each run.
+
+    That are dicts that are filled where a key is missing, and the last key with what belongs to it.
+
+    Args:
+        own: The variables of the loop's item.
+    """
+    return _dicts_filled(loop, own) | _last_key(loop)
+
+
+def _dicts_filled(loop: ast.AST, own: set[str]) -> set[str]:
+    guarded = {id(part) for one in ast.walk(loop) for part in _filled_where_missing(one, loop, own)}
     used: dict[str, bool] = {}
     for node in ast.walk(loop):
         name, is_harmless = _use_of_dict(node, guarded)
         used[name] = used.get(name, True) and is_harmless
     filled = {name_of(one.value) for one in ast.walk(loop) if isinstance(one, ast.Subscript) and id(one) in guarded}
     return {name for name in filled if used.get(name)} - {""}
+
+
+def _last_key(loop: ast.AST) -> set[str]:
+    """``last`` and ``found`` of ``if key != last: found = look(key); last = key``."""
+    names: set[str] = set()
+    for one in ast.walk(loop):
+        is_test = isinstance(one, ast.If) and isinstance(one.test, ast.Compare) and not one.orelse
+        if is_test and isinstance(one.test.ops[0], ast.NotEq) and all(map(_only_fills, one.body)):  # type: ignore
+            names |= _remembered(one)  # type: ignore[arg-type]
+    stores = Counter(_stored(loop))
+    return {name for name in names if stores[name] == 1}
+
+
+def _remembered(one: ast.If) -> set[str]:
+    """The variables that are set anew there, if one of them is set to what it was compared with."""
+    assert isinstance(one.test, ast.Compare)
+    sides = {ast.unparse(one.test.left), ast.unparse(one.test.comparators[0])}
+    pairs = [pair for part in one.body if isinstance(part, ast.Assign) for pair in pairs_of(part)]
+    into = set().union(*(_variables(target) for target, _ in pairs))
+    is_key = any({ast.unparse(target), ast.unparse(value)} == sides for target, value in pairs)
+    return into if is_key and not any(into & _names_in(value) for _, value in pairs) else set()
+
+
+def _stored(loop: ast.AST) -> Iterator[str]:
+    return (name_of(one) for one in ast.walk(loop) if isinstance(getattr(one, "ctx", None), ast.Store))
 
 
 def _use_of_dict(node: ast.AST, guarded: set[int]) -> tuple[str, bool]:
@@ -173,7 +213,7 @@ def _use_of_dict(node: ast.AST, guarded: set[int]) -> tuple[str, bool]:
     return "", True
 
 
-def _filled_where_missing(one: ast.AST, loop: ast.AST) -> Iterator[ast.Subscript]:
+def _filled_where_missing(one: ast.AST, loop: ast.AST, own: set[str]) -> Iterator[ast.Subscript]:
     """The places in dicts that are filled if a test, or a KeyError, tells that they are missing."""
     if isinstance(one, ast.If):
         tested = _names_in(one.test)
@@ -187,13 +227,21 @@ def _filled_where_missing(one: ast.AST, loop: ast.AST) -> Iterator[ast.Subscript
         for part in _assignments(one):
             for target in part.targets:
                 is_place = isinstance(target, ast.Subscript) and name_of(target.value) in names
-                if is_place and name_of(target.value) not in _names_in(part.value):  # type: ignore[attr-defined]
+                is_found = not _is_of_item_only(part.value, own)
+                if is_place and is_found and name_of(target.value) not in _names_in(part.value):  # type: ignore
                     yield target  # type: ignore[misc]
 
 
 def _only_fills(statement: ast.stmt) -> bool:
     is_filling = isinstance(statement, ast.Assign) and not isinstance(statement.value, ast.Constant)
-    return is_filling or (isinstance(statement, ast.Expr) and tells(statement.value))
+    is_opening = any(isinstance(one, ast.Call) and called(one) == "open" for one in ast.walk(statement))
+    return (is_filling and not is_opening) or (isinstance(statement, ast.Expr) and tells(statement.value))
+
+
+def _is_of_item_only(value: ast.expr, own: set[str]) -> bool:
+    """Whether it is the item itself, or a part of it: the first of its kind, not what was looked up."""
+    parts = list(ast.walk(value))
+    return not any(isinstance(one, ast.Call) for one in parts) and bool(own & _names_in(value))
 
 
 def _missing_in(test: ast.expr) -> set[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..._runtime.interpreter import variable_in
 from .reach import times_in
-from .written import Written, assigned_in, is_of_others, name_of, text_of
+from .written import Written, assigned_in, base_of, is_of_others, name_of, text_of
 
 _ADDS = frozenset(("add", "append", "appendleft", "extend", "insert"))
 
@@ -84,4 +84,4 @@ def _added(node: ast.AST) -> str:
     if isinstance(node, ast.AugAssign):
         return name_of(node.target)
     is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _ADDS
-    return name_of(node.func.value) if is_call else ""  # type: ignore[attr-defined]
+    return base_of(node.func.value) if is_call else ""  # type: ignore[attr-defined]

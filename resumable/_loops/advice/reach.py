@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TypeGuard
 
-from .harmless import AGAIN, COMPUTES, WAITS, holds_work, is_time, of_items, pairs_of, tells
-from .written import CHANGES, called, name_of
+from .harmless import COMPUTES, WAITS, holds_work, is_repeatable, is_time, of_items, pairs_of, tells
+from .written import CHANGES, base_of, called, name_of
 
 LASTS = ""
 """Stands beside the names of variables for all that lasts or decides."""
@@ -54,6 +54,7 @@ class Reach:
         self._plain = _collections_of(scope)
         self._times = times_in(part)
         self._handled = {id(one) for each in nodes if isinstance(each, ast.ExceptHandler) for one in ast.walk(each)}
+        self._nodes = nodes
         self._changes = [one for one in nodes if isinstance(one, ast.AugAssign)]
 
     def lasts(self, name: str, later: set[str]) -> bool:
@@ -94,8 +95,9 @@ class Reach:
     def _into_call(self, call: ast.AST, node: ast.AST, name: str) -> set[str]:
         assert isinstance(call, ast.Call)
         if node is call.func:
-            is_alone = isinstance(self._above.get(id(call)), ast.Expr)
-            return {LASTS} if isinstance(node, ast.Name) else set() if is_alone else self._into(call, name)
+            if isinstance(self._above.get(id(call)), ast.Expr):
+                return set() if isinstance(node, ast.Attribute) and base_of(node.value) == name else {LASTS}
+            return {LASTS} if isinstance(node, ast.Name) else self._into(call, name)
         if tells(call) or called(call) in WAITS | _EXITS or isinstance(self._above.get(id(call)), ast.Raise):
             return set()
         if called(call) in COMPUTES:
@@ -130,7 +132,7 @@ class Reach:
 
     def _collection(self, node: ast.AST) -> set[str]:
         """The variable with the collection *node*, or a part of it; one of a checkpoint lasts."""
-        name = _base(node)
+        name = base_of(node)
         return {name} if name in self._plain else {LASTS}
 
     # -- what a test decides
@@ -143,12 +145,14 @@ class Reach:
             if isinstance(one, ast.Break | ast.Continue) and id(one) in inner:
                 continue
             if isinstance(one, ast.Raise | ast.Break | ast.Return):
-                into |= set() if self._counts_trouble(name) else {LASTS}
+                is_abort = isinstance(one, ast.Raise) and self._counts_in_a_row(name, statements)
+                into |= set() if is_abort or self._counts_trouble(name) else {LASTS}
             elif isinstance(one, ast.Continue | ast.Assert | ast.Yield | ast.YieldFrom):
                 into.add(LASTS)
             elif isinstance(one, ast.Assign):
                 for target, value in pairs_of(one):
                     into |= self._variable(target) if holds_work(value, self._items) else set()
+                    into |= {LASTS} if _empties_a_file(value) else set()
             elif isinstance(one, ast.AugAssign):
                 into |= self._variable(one.target)
             elif isinstance(one, ast.Expr | ast.withitem):
@@ -158,7 +162,7 @@ class Reach:
     def _done(self, node: ast.expr, name: str, is_seldom: bool) -> set[str]:
         """What the call *node* does, where a test decides whether it is made."""
         call = node.value if isinstance(node, ast.Await) else node
-        if not isinstance(call, ast.Call) or tells(call) or called(call) in WAITS | AGAIN:
+        if not isinstance(call, ast.Call) or is_repeatable(call):
             return set()
         if called(call) in _EXITS:
             return set() if self._counts_trouble(name) else {LASTS}
@@ -170,6 +174,11 @@ class Reach:
         """Whether it counts what failed: a limit of that is one for each run."""
         changes = [one for one in self._changes if name_of(one.target) == name]
         return bool(_TROUBLE.search(name)) or (bool(changes) and all(id(one) in self._handled for one in changes))
+
+    def _counts_in_a_row(self, name: str, statements: list[ast.stmt]) -> bool:
+        """Whether the loop sets it to a constant again, elsewhere than in these statements."""
+        here = {id(one) for one in walk(statements)}
+        return any(id(one) not in here and _is_set_back(one, name) for one in self._nodes)
 
 
 def read_in(nodes: Iterable[ast.AST]) -> Iterator[ast.Name | ast.Attribute]:
@@ -192,12 +201,21 @@ def _is_seldom(one: ast.If | ast.While, name: str) -> bool:
     """Whether it is made for each so many items: ``if n % 100 == 0``, or ``if n >= 100: ...; n = 0``."""
     if any(isinstance(part, ast.BinOp) and isinstance(part.op, ast.Mod) for part in ast.walk(one.test)):
         return True
-    return any(
+    return any(_is_set_back(part, name) for part in walk(one.body))
+
+
+def _is_set_back(node: ast.AST, name: str) -> bool:
+    """Whether *node* sets the variable to a number."""
+    return isinstance(node, ast.Assign) and any(
         name_of(target) == name and isinstance(value, ast.Constant) and type(value.value) is int
-        for part in walk(one.body)
-        if isinstance(part, ast.Assign)
-        for target, value in pairs_of(part)
+        for target, value in pairs_of(node)
     )
+
+
+def _empties_a_file(value: ast.expr) -> bool:
+    """Whether it is ``open(path, "w")``."""
+    modes = value.args[1:2] if isinstance(value, ast.Call) and called(value) == "open" else []
+    return any(isinstance(one, ast.Constant) and str(one.value)[:1] in ("w", "x") for one in modes)
 
 
 def walk(statements: Iterable[ast.AST]) -> Iterator[ast.AST]:
@@ -233,14 +251,14 @@ def times_in(part: ast.AST) -> set[str]:
     for one in ast.walk(part):
         if isinstance(one, ast.Assign):
             for target, value in pairs_of(one):
-                values[_base(target)].append(value)
+                values[base_of(target)].append(value)
         elif isinstance(one, ast.AugAssign):
-            values[_base(one.target)].append(one.value)
+            values[base_of(one.target)].append(one.value)
         elif isinstance(one, ast.For | ast.AsyncFor | ast.comprehension):
             for name in ast.walk(one.target):
                 values[name_of(name)].append(one.iter)
         elif isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr in CHANGES:
-            values[_base(one.func.value)] += one.args
+            values[base_of(one.func.value)] += one.args
     times: set[str] = set()
     for _ in values:
         more = {
@@ -258,9 +276,3 @@ def times_in(part: ast.AST) -> set[str]:
 def _is_blank(value: ast.expr) -> bool:
     is_literal = isinstance(value, ast.Constant | _LITERALS)
     return is_literal and not any(isinstance(one, ast.expr) for one in ast.iter_child_nodes(value))
-
-
-def _base(target: ast.AST) -> str:
-    while isinstance(target, ast.Subscript):
-        target = target.value
-    return name_of(target)

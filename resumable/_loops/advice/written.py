@@ -163,6 +163,13 @@ def name_of(node: ast.AST) -> str:
     return ""
 
 
+def base_of(node: ast.AST) -> str:
+    """The variable ``x`` of ``x[key][other]``, or of ``x`` alone."""
+    while isinstance(node, ast.Subscript):
+        node = node.value
+    return name_of(node)
+
+
 CHANGES = frozenset(
     ("add", "append", "appendleft", "extend", "insert", "pop", "popleft", "remove", "setdefault", "update")
 )

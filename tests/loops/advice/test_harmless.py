@@ -13,7 +13,8 @@ from resumable._loops.advice.written import Written
 
 
 def cached(body: str) -> set[str]:
-    return caches(next(one for one in ast.walk(ast.parse(f"for x in y:\n    {body}")) if isinstance(one, ast.For)))
+    loop = next(one for one in ast.walk(ast.parse(f"for x in y:\n    {body}")) if isinstance(one, ast.For))
+    return caches(loop, {"x"})
 
 
 @pytest.mark.parametrize(
@@ -29,9 +30,13 @@ def cached(body: str) -> set[str]:
         pytest.param("if x not in d: d[x] = f(x)\n    d[x] += 1\n    g(d[x])", set(), id="counts"),
         pytest.param("if x not in d: d[x] = f(x)\n    d.clear(); g(d[x])", set(), id="emptied"),
         pytest.param("v = d.get(x)\n    if v is None: continue\n    d[x] = f(x)", set(), id="filled elsewhere"),
+        pytest.param("if x.k not in d: d[x.k] = x\n    g(d[x.k])", set(), id="the first of its kind"),
+        pytest.param("if x.k != last: v = f(x.k); last = x.k\n    g(v)", {"last", "v"}, id="the last key"),
+        pytest.param("if x.k != last: v = 0; last = x.k\n    v += x.n", set(), id="a sum for each key"),
+        pytest.param("if x.k != last: write(x.k); last = x.k", set(), id="a heading"),
     ],
 )
-def test_a_cache_is_filled_only_where_a_key_is_missing(body: str, names: set[str]) -> None:
+def test_a_cache_is_filled_only_where_something_is_missing(body: str, names: set[str]) -> None:
     assert cached(body) == names
 
 

@@ -70,6 +70,28 @@ ORDINARY = {
     "a proxy": "n = 0\nfor x in y:\n    r = get(x, proxy=P[n])\n    if not r: n = (n + 1) % 3\n    save(r)",
     "the next proxy": "proxies = cycle(p)\nfor x in y:\n    save(get(x, next(proxies)))",
     "a sign that turns": "signs = cycle('|/-')\nfor x in y:\n    print(next(signs))\n    save(x)",
+    "misses in a row": """
+        n = 0
+        for x in y:
+            r = get(x)
+            if not r:
+                n += 1
+                if n > 9:
+                    raise LookupError(n)
+            else:
+                n = 0
+            save(r)
+        """,
+    "a list of one item": "l = []\nfor x in y:\n    l.extend(x.parts)\n    save(l)\n    l.clear()",
+    "connections that are closed": """
+        c = {}
+        for x in y:
+            if x.host not in c:
+                c[x.host] = connect(x.host)
+            save(c[x.host].get(x))
+        for one in c.values():
+            one.close()
+        """,
     "two loops": "n = 0\nfor x in y:\n    n += 1\n    print(n)\nn = 0\nfor x in z:\n    n += 1\n    print(n)",
 }
 LOST = {
@@ -96,6 +118,13 @@ LOST = {
     "a heading in a file": ("p = None\nfor x in y:\n    if x.g != p: f.write(x.g)\n    p = x.g", {"p"}),
     "a batch": ("b = []\nfor x in y:\n    b.append(x)\n    if len(b) > 2:\n        f.write(b)\n        b = []", {"b"}),
     "a count that is told at the end": ("n = 0\nfor x in y:\n    n += 1\n    print(n)\nprint('total', n)", {"n"}),
+    "which file": ("b = 0\nfor x in y:\n    b = not b\n    (f if b else g).write(x)", {"b"}),
+    "lists of a dict": ("d = defaultdict(list)\nfor x in y:\n    d[x.k].append(x)\nsave(d)", {"d"}),
+    "groups": ("d = {}\nfor x in y:\n    d.setdefault(x.k, []).append(x)\nfor k in d: print(k)", {"d"}),
+    "a file for each key": (
+        "k = None\nfor x in y:\n    if x.k != k:\n        f = open(x.k, 'w')\n        k = x.k\n    f.write(x)",
+        {"k"},
+    ),
     "an assertion": ("n = 0\nfor x in y:\n    n += 1\n    assert n < 9", {"n"}),
     "what a function returns": ("for x in y:\n    pass\n", set()),
     "the next number": ("numbers = count()\nfor x in y:\n    save(x, next(numbers))", {"numbers"}),
