@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -180,7 +181,16 @@ def canonical(item: object) -> bytes:
         return _fallback(item)
     if (b"[[" in raw or b"[{" in raw) and _holds_nested_sets([item]):
         return _fallback(item)
-    return raw
+    return _told_apart(item, raw) if b"null" in raw else raw
+
+
+def _told_apart(item: object, raw: bytes) -> bytes:
+    """*raw*, the JSON of *item*, unless it holds NaN or an infinity: JSON writes these as it writes None."""
+    try:
+        packed = _packer.encode(item)
+    except Exception:  # an int of more than 64 bits
+        return raw if is_plain(item) else _fallback(item)
+    return packed if _NO_NUMBER.search(packed) else raw
 
 
 def canonical_all(items: Sequence[object]) -> bytes:
@@ -190,6 +200,8 @@ def canonical_all(items: Sequence[object]) -> bytes:
     except Exception:
         return b"".join(map(canonical, items))
     if (b"[[" in raw or b"[{" in raw) and _holds_nested_sets(items):
+        return b"".join(map(canonical, items))
+    if b"null" in raw and _told_apart(items, raw) is not raw:
         return b"".join(map(canonical, items))
     return raw.replace(b"\n", b"")  # inside an item, JSON escapes newlines
 
@@ -209,3 +221,6 @@ def _fallback(item: Any) -> bytes:
 
 
 _encoder = msgspec.json.Encoder(enc_hook=values.stand_in, order="deterministic")
+_packer = msgspec.msgpack.Encoder(enc_hook=values.stand_in, order="deterministic")
+_NO_NUMBER = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
+"""A float in msgpack with the exponent of NaN and the infinities."""
