@@ -194,7 +194,8 @@ def _tensor(item: Any) -> Any:
 def _picture(item: Any) -> Any:
     """An object with a buffer in the form of numpy's arrays, such as an image of PIL."""
     shown = item.__array_interface__
-    return [shown["typestr"], list(shown["shape"]), _hex(bytes(shown["data"]))]
+    palette = item.getpalette() if hasattr(item, "getpalette") else None
+    return [shown["typestr"], list(shown["shape"]), _hex(bytes(shown["data"])), getattr(item, "mode", ""), palette]
 
 
 def _pandas(item: Any) -> Any:
@@ -203,12 +204,29 @@ def _pandas(item: Any) -> Any:
     util = pandas.util
     if isinstance(item, pandas.api.extensions.ExtensionArray):  # its repr shows the ends only
         item = pandas.Series(item)
-    columns = [[_label(name), str(dtype)] for name, dtype in _columns(item)]
+    columns = [[_label(name), _dtype(dtype)] for name, dtype in _columns(item)]
     try:
         hashes: Any = _hex(util.hash_pandas_object(item).to_numpy().tobytes())
     except TypeError:  # lists and dicts in it have no hash
         hashes = _part([item.index.tolist(), item.to_numpy().tolist()])
-    return [columns, list(item.shape), hashes]
+    return [columns, list(map(_label, _index_of(item).names)), list(item.shape), hashes, _types(item)]
+
+
+def _index_of(item: Any) -> Any:
+    return getattr(item, "index", item)
+
+
+def _dtype(dtype: Any) -> Any:
+    """The dtype; of a category, its values and their order too."""
+    categories = getattr(dtype, "categories", None)
+    return str(dtype) if categories is None else [str(dtype), bool(dtype.ordered), _pandas(categories)]
+
+
+def _types(item: Any) -> Any:
+    """The classes of the values in columns of objects, where pandas hashes 1 as the text "1"."""
+    columns = [item.iloc[:, at] for at in range(item.shape[1])] if hasattr(item, "columns") else [item]
+    objects = [column for column in columns if column.dtype == object]
+    return [_hex(" ".join(type(one).__name__ for one in column).encode()) for column in objects]
 
 
 def _columns(item: Any) -> Iterable[tuple[Any, Any]]:
@@ -293,7 +311,12 @@ def _is_buffer(item: Any) -> bool:
 
 def _buffer(item: Any) -> Any:
     view = memoryview(item)
+    if _POINTER.search(_FIELD_NAME.sub("", view.format)):  # of ctypes: an address
+        raise ValuelessError(_name_of(type(item)))
     return [view.format, list(view.shape or ()), _hex(view.tobytes())]
+
+
+_POINTER, _FIELD_NAME = re.compile("[&PzZO]"), re.compile(":[^:]*:")
 
 
 def _mapping(item: Any) -> Any:
@@ -345,6 +368,31 @@ def _by_attributes(item: Any) -> Any:
         return stable_repr(item)
 
 
+def _fields(kind: Any) -> Iterable[str] | None:
+    """The fields of a class of records; None for other classes."""
+    names = getattr(kind, "__dataclass_fields__", None) or getattr(kind, "__struct_fields__", None)
+    attributes = getattr(kind, "__attrs_attrs__", None)
+    return [one.name for one in attributes] if attributes is not None else names
+
+
+def _has_fields(item: Any) -> bool:
+    return not isinstance(item, type) and _fields(type(item)) is not None
+
+
+def _by_fields(item: Any) -> Any:
+    """A record with a field that JSON lacks; its repr may leave out another field."""
+    try:
+        return _mapping({name: getattr(item, name) for name in _fields(type(item)) or () if hasattr(item, name)})
+    except ValuelessError:
+        return stable_repr(item)
+
+
+def _base_value(item: Any) -> Any:
+    """The text or the number of a subclass, whose repr may be its own."""
+    base = next(one for one in (str, int, float) if isinstance(item, one))
+    return base.__str__(item) if base is str else base.__repr__(item)
+
+
 def _partial(item: Any) -> Any:
     return [_name_of(item.func), _part(list(item.args)), _mapping(item.keywords)]
 
@@ -365,12 +413,16 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
     (_is_from("pyarrow"), _arrow),
     (_is_tensor, _tensor),
     (lambda item: hasattr(type(item), "__array_interface__"), _picture),
-    (_is_model, lambda item: _mapping(vars(item))),
+    (_is_model, lambda item: _mapping(vars(item) | (getattr(item, "__pydantic_extra__", None) or {}))),
+    (_has_fields, _by_fields),
+    (lambda item: isinstance(item, (str, int, float)), _base_value),
+    (lambda item: isinstance(item, re.Pattern), lambda item: [_part(item.pattern), item.flags]),
     (lambda item: isinstance(item, functools.partial), _partial),
     (lambda item: isinstance(item, Mapping), _mapping),
     (_is_row, lambda item: [_part(one) for one in item]),
     (lambda item: isinstance(item, (deque, UserList, MappingView)), _parts),
     (lambda item: type(item) is SimpleNamespace, lambda item: _mapping(vars(item))),
+    (lambda item: isinstance(item, OSError), lambda item: _part([*item.args, item.filename])),
     (lambda item: isinstance(item, BaseException), lambda item: _part(item.args)),
     (_is_named_file, lambda item: item.name),  # its repr has an encoding, which depends on the locale
     (_is_buffer, _buffer),

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import array
+import copy
+import ctypes
+import dataclasses
 import functools
 import io
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -217,6 +221,59 @@ def test_arrays_that_a_repr_shows_in_part_count_wholly_at_any_depth(make: Any, a
 
     assert digest(Shown(around(make(values)))) == digest(Shown(around(make(values))))
     assert digest(Shown(around(make(values)))) != digest(Shown(around(make(other))))
+
+
+@dataclasses.dataclass
+class Record:
+    key: Any
+    note: str = dataclasses.field(default="", repr=False)
+
+
+class Open(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow")
+
+
+class Text(str):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Text"
+
+
+PATTERN = "a" * 300
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param(Open(a=1), Open(a=2), id="extra of a model"),  # type: ignore[call-arg]
+        pytest.param(Record({(1, 2): 3}), Record({(1, 2): 3}, "b"), id="field that is not shown"),
+        pytest.param(deque([Record(1)]), deque([Record(1, "b")]), id="such a record in a deque"),
+        pytest.param(Text("a"), Text("b"), id="text with a repr of its own"),
+        pytest.param(re.compile(PATTERN), re.compile(PATTERN + "b"), id="long pattern"),
+        pytest.param(OSError(2, "gone", "a"), OSError(2, "gone", "b"), id="file of an error"),
+    ],
+)
+def test_what_a_repr_leaves_out_counts(one: Any, other: Any) -> None:
+    assert digest(one) == digest(copy.deepcopy(one)) != digest(other)
+    assert digest([one]) != digest([other])
+
+
+def test_names_types_and_categories_of_a_frame_count() -> None:
+    pd = pytest.importorskip("pandas")
+    index = [pd.MultiIndex.from_tuples([("a", 1)], names=["x", name]) for name in "yz"]
+    ordered = [pd.Categorical(["a", "b"], categories=["a", "b"], ordered=is_ordered) for is_ordered in (False, True)]
+
+    forms = [pd.Series([1, "a"]), pd.Series(["1", "a"], dtype=object), pd.Series(["1", "a"], dtype="category")]
+    forms += [pd.DataFrame({"v": [1]}, index=one) for one in index]
+    forms += [pd.Series(one) for one in (*ordered, pd.Categorical(["a", "b"], categories=["a", "b", "c"]))]
+    assert len(set(map(digest, forms))) == len(forms)
+
+
+@pytest.mark.parametrize("item", [ctypes.c_char_p(b"a"), ctypes.pointer(ctypes.c_int(3))])
+def test_an_address_is_no_value(item: Any) -> None:
+    with pytest.raises(ValuelessError):
+        digest(item)
 
 
 @pytest.mark.parametrize(("one", "other"), [(len, print), (os.path, io), (dict, list), (VALUES.append, VALUES.pop)])
