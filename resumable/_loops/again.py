@@ -114,6 +114,7 @@ class WrittenAgain:
         self.writers: Sequence[Noting] = ()
         self.open: dict[str, Where] = {}
         self.last: LoopView | None = None
+        self._retried: tuple[int, dict[str, Where]] | None = None  # what a retry writes again before the next tick
 
     def is_comparing(self) -> bool:
         """Whether rows may be written, or written again, between two loops."""
@@ -140,12 +141,20 @@ class WrittenAgain:
         Args:
             unmet: Loops of an earlier run that this one has not made: the last attempt may have come to their rows.
         """
+        self._pass_by_retried()
         begun = [view for view in views if view.has_begun]
         for view in [*begun, *unmet]:
             self._expect_around(view)
-        if not begun and self._here() == _OUTSIDE:
-            self._expect(_OUTSIDE, self._found())
+        if not begun and self._here() == _OUTSIDE and self.boundary is not None:
+            self._retried = self.boundary.now(), self._found()
+            self._expect(_OUTSIDE, self._retried[1])
         self.attend()
+
+    def _pass_by_retried(self) -> None:
+        """Once something has ticked, a row equal to one of a failed attempt is another item's."""
+        if self._retried is not None and self.boundary is not None and self.boundary.now() != self._retried[0]:
+            _pass_by(self._expected.get(_OUTSIDE, {}), self._retried[1])
+            self._retried = None
 
     def _expect_around(self, view: LoopView) -> None:
         level = _level_of(view)
@@ -231,6 +240,8 @@ class WrittenAgain:
         """Whether *row* stands where *writer* would write it again."""
         here = self._here()
         expected = self._expected.get(here)
+        if expected and self._retried is not None and here == _OUTSIDE:
+            self._pass_by_retried()
         where = expected.get(writer.known_as) if expected else None
         if where is None or not len(where):
             return False

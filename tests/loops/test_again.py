@@ -476,3 +476,23 @@ def test_a_retry_in_a_resumed_run_writes_no_row_before_a_loop_again(fails_at: st
     right = ["head", "0", "1", "between", "chapter_0", "0.0", "0.1", "chapter_1", "1.0", "1.1"]
     assert [text.replace(" ", "_") for text in log] == right
     assert (tmp_path / "rows.txt").read_text().replace(" ", "_").split() == right
+
+
+@pytest.mark.parametrize("is_sink", [False, True])
+def test_a_retry_in_an_item_leaves_out_no_row_of_a_later_item(*, is_sink: bool, tmp_path: Path) -> None:
+    """A loop that ticks: what a failed attempt wrote may come again only until the tick."""
+    failed = set[str]()
+    with checkpointed("job", store=tmp_path) as cp:
+        log, rows = cp.log("log"), cp.sink(tmp_path / "rows.txt")
+        for number, word in enumerate(["a", "b", "a", "b"]):
+            for attempt in cp.retrying(stop=tenacity.stop_after_attempt(2), reraise=True):
+                with attempt:
+                    row = f"{word}{attempt.retry_state.attempt_number}"
+                    rows.write(f"{row}\n") if is_sink else log.append(row)
+                    if word not in failed:
+                        failed.add(word)
+                        raise OSError(word)
+            cp.state["next"] = number + 1
+            cp.tick()
+
+    assert [*log, *(tmp_path / "rows.txt").read_text().split()] == ["a1", "a2", "b1", "b2", "a1", "b1"]
