@@ -87,13 +87,14 @@ def _taking(frame: FrameType) -> Asking:
 
 def _gatherer(frame: FrameType) -> str:
     """What gathers the items that *frame* asks for; "" if they are worked on one by one, or nobody uses the result."""
-    if frame.f_code.co_name in _COMPREHENSIONS:
-        return _COMPREHENSIONS[frame.f_code.co_name]
-    if frame.f_code.co_name == "<genexpr>" and (outer := caller_of(frame)) is not None:
+    inner = frame.f_code.co_name
+    if (inner == "<genexpr>" or inner in _COMPREHENSIONS) and (outer := caller_of(frame)) is not None:
         frame = outer
     name, _, is_dropped = _asking(frame)
     if is_dropped:
         return ""
+    if inner in _COMPREHENSIONS:
+        return _COMPREHENSIONS[inner]
     return f"{name}()" if name in _LISTS | _SUMS else "[*…]" if name in _UNPACKS else _COMPREHENSIONS.get(name, "")
 
 
@@ -109,17 +110,18 @@ def _asking(frame: FrameType) -> Asking:
 
 def _read(code: CodeType, at: int) -> Asking:
     steps = [one for one in dis.get_instructions(code) if one.opname not in ("CACHE", "EXTENDED_ARG")]
-    number = next((number for number, one in enumerate(steps) if one.offset == at), None)
-    if number is None:
-        return _NOTHING
-    one, after = steps[number], steps[number + 1 :]
+    before = [one for one in steps if one.offset <= at]  # a frame that waits may be behind the instruction
+    one, after = before[-1], steps[len(before) :]
+    if one.opname == "FOR_ITER":  # of a loop that runs already; from 3.12 on, that may be a comprehension
+        made = [number for number, each in enumerate(before) if each.opname == "GET_ITER"]
+        return _comprehension(steps, made[-1]) if made else _NOTHING
     if one.opname in _UNPACKS:
         return one.opname, False, False
     if one.opname in ("GET_ITER", "GET_AITER"):
-        return _comprehension(steps, number)
+        return _comprehension(steps, len(before) - 1)
     if one.opname not in _CALLS:
         return _NOTHING
-    return _called(steps[:number], one), _is_in_head(after), _is_dropped(after)
+    return _called(before[:-1], one), _is_in_head(after), _is_dropped(after)
 
 
 def _comprehension(steps: list[dis.Instruction], number: int) -> Asking:
