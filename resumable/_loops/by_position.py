@@ -59,9 +59,9 @@ class Ledger(ABC):
         """The item that comes after *position* done ones."""
         return position
 
-    def is_at(self, item: object, at: ItemKey) -> bool:
-        """Whether *item* is the one that *at* identifies; False if that is unknown."""
-        return False
+    def is_at(self, item: object, at: ItemKey) -> bool | None:
+        """Whether *item* is the one that *at* identifies; None if that is unknown."""
+        return None
 
     def check_under_way(self, position: int) -> None:
         """A loop inside the item after *position* done ones goes on: check that the item is the same as before.
@@ -167,9 +167,10 @@ class PositionLedger(Ledger):
             yield one
             position = sampled + 1
 
-    def is_at(self, item: object, at: ItemKey) -> bool:
-        is_there = type(self._items) in sources.SEEKABLE and isinstance(at, int) and at < len(self._items)
-        return is_there and self._items[at] is item
+    def is_at(self, item: object, at: ItemKey) -> bool | None:
+        if type(self._items) not in sources.SEEKABLE:
+            return None
+        return isinstance(at, int) and at < len(self._items) and self._items[at] is item
 
     def has_done(self, item: ItemKey, position: int) -> bool:
         return isinstance(item, int) and item < position

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from .._runtime.interpreter import raised_at
 from .._text import shortened
-from . import consumers
+from . import consumers, place
 from .by_position import ItemKey
 from .failed import Failed, entries_of, error_text, is_there_again
 from .loop import Loop, LoopOwner
@@ -56,8 +56,11 @@ def failed_at(loops: Sequence[Loop[Any]], item: object) -> tuple[Loop[Any], Item
             "cp.fail(item, error) works only in the body of a loop over cp.remaining(...), in the loop's own thread or "
             'task; for a map, use on_error="skip"'
         )
-    loop = next((loop for loop in loops if loop.is_at(item)), loops[0])
-    return loop, loop.current_item()
+    known = [loop.is_at(item) for loop in loops]
+    at = known.index(True) if True in known else 0
+    if None in known[:at] and any(one is item for one in place.items_of_innermost(place.caller())):
+        at = known.index(None)  # one text or number may be an item of several loops
+    return loops[at], loops[at].current_item()
 
 
 def failure_text(item: object, key: ItemKey, error: BaseException | str) -> str:

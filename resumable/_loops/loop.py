@@ -214,8 +214,8 @@ class Loop(ABC, Generic[T]):
         """The failed item that is handed out again at present; None if none is."""
         return None if self.retries is None else self.retries.current
 
-    def is_at(self, item: object) -> bool:
-        """Whether *item* is, as far as known, the one that the loop is at."""
+    def is_at(self, item: object) -> bool | None:
+        """Whether *item* is the one that the loop is at; None if that is unknown."""
         return self._ledger.is_at(item, self.current_item())
 
     # -- iteration

@@ -294,6 +294,15 @@ def turn_of(frame: FrameType, outside: Stack) -> str:
     return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
+def items_of_innermost(frame: FrameType) -> list[Any]:
+    """What the variables of the innermost ``for`` around *frame* hold; nothing for an ``async for``."""
+    for here in frames(frame):
+        inside = [(start, names) for start, end, names in _loops_of(here.f_code) if start < here.f_lasti < end]
+        if inside:
+            return [here.f_locals.get(name, here.f_globals.get(name)) for name in max(inside)[1]]
+    return []
+
+
 def _told(value: object) -> object:
     """What tells *value* from others in every process; None if that is unknown."""
     if type(value) in _TOLD:

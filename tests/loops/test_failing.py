@@ -115,6 +115,35 @@ def test_an_item_of_the_loop_around_can_be_named_inside(manager: CheckpointManag
     assert '"outer":[[1,' in stores.document(manager.store, "crawl").decode().replace(" ", "").replace("\n", "")  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("is_helped", [False, True])
+def test_an_equal_item_of_the_loop_around_does_not_stand_for_that_of_the_loop(
+    manager: CheckpointManager, *, is_helped: bool
+) -> None:
+    """An input that can only be iterated does not tell which item it is at."""
+    words = ["a", "b"]
+
+    def helper(cp: Any, word: str) -> None:
+        cp.fail(word, "of the inner loop")
+
+    with checkpointed("crawl", manager=manager) as cp:
+        for one in cp.remaining(words, name="outer"):
+            for other in cp.remaining(iter(words), name="inner"):
+                if one == other == "b":
+                    helper(cp, other) if is_helped else cp.fail(other, "of the inner loop")
+            for _ in cp.remaining(iter("xy"), name="other"):
+                if one == "a" and "outer" not in str(cp.failed):
+                    cp.fail(one, "of the outer loop")
+        assert {text.split(" (")[0] for text in cp.failed.values()} == {"of the inner loop", "of the outer loop"}
+        cp.keep()
+
+    saved = json.loads(stores.document(manager.store, "crawl"))  # type: ignore[arg-type]
+    failed = saved["resumable"]["failed"]
+    assert {name.partition("/")[0]: [entry[0] for entry in entries] for name, entries in failed.items()} == {
+        "inner": [1],
+        "outer": [0],
+    }
+
+
 def test_an_error_after_the_note_has_the_item_given_out_again(manager: CheckpointManager) -> None:
     with pytest.raises(ConnectionError), checkpointed("crawl", manager=manager) as cp:  # noqa: PT012
         for item in cp.remaining(ITEMS):
