@@ -114,6 +114,7 @@ class WrittenAgain:
         self.writers: Sequence[Noting] = ()
         self.open: dict[str, Where] = {}
         self.last: LoopView | None = None
+        self._left: set[LevelKey] = set()  # items that were left in the middle: they write more than before
         self._retried: tuple[int, dict[str, Where]] | None = None  # what a retry writes again before the next tick
 
     def is_comparing(self) -> bool:
@@ -131,6 +132,7 @@ class WrittenAgain:
             view.keep_up_to(ends)
             self._expect_around(view)
             if view.wrote.item is not None:
+                self._left.add((view.name, view.wrote.item))
                 self._expect((view.name, view.wrote.item), view.wrote.rest)
             self.open = merged(self.open, view.wrote.after)
         self.attend()
@@ -247,7 +249,7 @@ class WrittenAgain:
             return False
         in_order = not self._is_beside_others()
         is_there = writer.is_there(row, where, in_order=in_order)
-        if in_order and not is_there and here != _OUTSIDE:
+        if in_order and not is_there and here != _OUTSIDE and here not in self._left:
             _say_differs(writer.known_as)
         return is_there
 

@@ -304,6 +304,27 @@ def test_another_row_before_an_inner_loop_is_told_of(tmp_path: Path, caplog: pyt
     assert caplog.text.count("so both are there. Write nothing there that differs between runs") == 1
 
 
+def test_an_item_that_was_left_in_the_middle_may_write_more_rows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The program goes on after the error, so the first rows of the item count."""
+    for stop in ("a", "b", ""):
+        with checkpointed("job", store=tmp_path) as cp:
+            log = cp.log("log")
+            with contextlib.suppress(LookupError):
+                for number in cp.remaining(range(2)):
+                    for letter in "abc":
+                        log.append(f"{letter}{number}")
+                        if letter == stop:
+                            raise LookupError
+            for letter in cp.remaining(["de"]):
+                log.append(letter)
+            rows = list(log)
+
+    assert sorted(rows) == ["a0", "a1", "b0", "b1", "c0", "c1", "de"]
+    assert "differs between runs" not in caplog.text
+
+
 def test_a_program_that_writes_equal_rows_again_is_told_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
