@@ -56,8 +56,8 @@ def look_at_call(operation_id: str, position: int) -> bool:
 def say_numbering(operation_id: str, position: int, name: str) -> None:
     """Warn that the function *name*, around a loop that goes on, counts from its own beginning."""
     _log.warning(
-        "%s: the loop goes on at item %s, but %s() around it starts from its beginning; put it inside: "
-        "cp.remaining(%s(...))",
+        "%s: the loop goes on at item %s, but %s() around it starts from its beginning.\n"
+        "  Put it inside: cp.remaining(%s(...))",
         operation_id,
         f"{position:,}",
         name,
@@ -87,8 +87,8 @@ def look_at_pull(operation_id: str) -> CodeType | None:
 def say_takes_ahead(operation_id: str, what: str) -> None:
     """Warn once that *what*, in the program's text, takes several items before the work on the first."""
     _log.warning(
-        "%s: %s takes items from the loop ahead of the work, and all but the last count as done; make the batches "
-        "first: cp.remaining(list(batched(items, 3)))",
+        "%s: %s takes items from the loop ahead of the work, and all but the last count as done.\n"
+        "  Make the batches first: cp.remaining(list(batched(items, 3)))",
         operation_id,
         what,
     )
@@ -98,9 +98,8 @@ def say_takes_ahead(operation_id: str, what: str) -> None:
 def say_grown(operation_id: str, name: str) -> None:
     """Warn once that the list which a loop iterates over has grown meanwhile."""
     _log.warning(
-        "%s: the list of the loop %r grew while the loop ran. The new items are not saved, and are lost when the "
-        "program "
-        'starts again. Keep the list in the checkpoint: todo = cp.log("todo"), filled once, and cp.remaining(todo).',
+        "%s: the list of the loop %r grew while the loop ran: the new items are not saved, and are lost when the "
+        'program starts again.\n  Keep the list: todo = cp.log("todo"), filled once, and cp.remaining(todo)',
         operation_id,
         name,
     )
@@ -109,8 +108,8 @@ def say_grown(operation_id: str, name: str) -> None:
 @functools.lru_cache(maxsize=256)
 def _say_ahead(operation_id: str, name: str) -> None:
     _log.warning(
-        "%s: %s() around the loop takes items ahead of the work, so they count as done; put it inside: "
-        "cp.remaining(%s(...))",
+        "%s: %s() around the loop takes items ahead of the work, so they count as done.\n"
+        "  Put it inside: cp.remaining(%s(...))",
         operation_id,
         name,
         name,
@@ -121,8 +120,8 @@ def _say_ahead(operation_id: str, name: str) -> None:
 def say_next(operation_id: str) -> None:
     """Say once that a loop's body takes more items off it."""
     _log.warning(
-        "%s: next() in the body of the loop takes another item, so the present one counts as done before its work; "
-        "make pairs or batches first: cp.remaining(list(batched(items, 2)))",
+        "%s: next() in the body of the loop takes another item, so the present one counts as done before its work.\n"
+        "  Make pairs or batches first: cp.remaining(list(batched(items, 2)))",
         operation_id,
     )
 

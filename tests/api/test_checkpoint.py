@@ -544,7 +544,7 @@ def test_numbers_around_a_loop_that_goes_on_are_told(
         run()
 
     assert caplog.messages == [
-        f"job: the loop goes on at item 1, but {around}() around it starts from its beginning; put it inside: "
+        f"job: the loop goes on at item 1, but {around}() around it starts from its beginning.\n  Put it inside: "
         f"cp.remaining({around}(...))"
     ]
 

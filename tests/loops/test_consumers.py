@@ -77,7 +77,7 @@ def test_what_takes_items_ahead_is_told_once(way: str, caplog: pytest.LogCapture
                 pass
 
     told = f"{way} around: {way}() around the loop takes items ahead of the work, so they count as done"
-    assert caplog.messages == [f"{told}; put it inside: cp.remaining({way}(...))"]
+    assert caplog.messages == [f"{told}.\n  Put it inside: cp.remaining({way}(...))"]
 
 
 def test_inside_of_a_loop_they_are_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
@@ -109,7 +109,7 @@ def test_chunks_that_are_taken_ahead_are_told_once(items: int, caplog: pytest.Lo
         assert sum(map(len, chunks(cp.remaining(range(items))))) == items
 
     (told,) = caplog.messages
-    assert "make the batches first: cp.remaining(list(batched(items, 3)))" in told
+    assert "Make the batches first: cp.remaining(list(batched(items, 3)))" in told
 
 
 def test_the_first_few_items_are_no_chunk(caplog: pytest.LogCaptureFixture) -> None:

@@ -212,8 +212,8 @@ def _cure(name: str, value: Any) -> str:
 
 def _say_next(operation_id: str, name: str, position: int) -> None:
     _log.warning(
-        "%s: the loop goes on at item %s, but next(%s) in its body starts from the beginning; put it inside: "
-        "cp.remaining(zip(items, %s))",
+        "%s: the loop goes on at item %s, but next(%s) in its body starts from the beginning.\n"
+        "  Put it inside: cp.remaining(zip(items, %s))",
         operation_id,
         f"{position:,}",
         name,
@@ -225,8 +225,8 @@ def _say_file(operation_id: str, file: Any, position: int) -> None:
     name = getattr(file, "filename", None) or file.name
     is_emptied = "w" in str(getattr(file, "mode", "")) or getattr(file, "mode", None) == "rb+"
     _log.warning(
-        "%s: the loop goes on at item %s, but the checkpoint does not keep %r, which the program opened itself: %s. "
-        "Write to cp.sink(%r) instead.",
+        "%s: the loop goes on at item %s, but the checkpoint does not keep %r, which the program opened itself: %s.\n"
+        "  Write to cp.sink(%r) instead.",
         operation_id,
         f"{position:,}",
         name,

@@ -90,8 +90,8 @@ def _look_at_going_on(owner: LoopOwner[Any], position: int, frame: FrameType, *,
 @functools.lru_cache(maxsize=256)
 def _say_ahead(operation_id: str, name: str) -> None:
     _log.warning(
-        "%s: the loop only collects its items in %r, so they count as done before the work on them. Do the work in its "
-        "body, or make batches first: cp.remaining(list(batched(items, 3))).",
+        "%s: the loop only collects its items in %r, so they count as done before the work on them.\n"
+        "  Do the work in its body, or make batches first: cp.remaining(list(batched(items, 3)))",
         operation_id,
         name,
     )

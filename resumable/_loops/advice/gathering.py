@@ -68,9 +68,8 @@ def look_at_gathered(operation_id: str, position: int, frame: FrameType) -> None
     name, _, is_dropped = _taking(frame)
     if gatherer := _gatherer(frame) or (f"{name}()" if name in _ALL and not is_dropped else ""):
         _log.warning(
-            "%s: the loop goes on at item %s, so %s collects only what is left. What earlier runs collected counts as "
-            "done, and is not in it: work on each item in the body of a for loop, and keep results in cp.mapping or "
-            "cp.log.",
+            "%s: the loop goes on at item %s, so %s collects only what is left, without what earlier runs "
+            "collected.\n  Work on each item in the body of a for loop, and keep results in cp.mapping or cp.log",
             operation_id,
             f"{position:,}",
             gatherer,

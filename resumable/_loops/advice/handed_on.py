@@ -135,8 +135,8 @@ def _is_queue(frame: FrameType, receiver: str) -> bool:
 def _say_handed_on(operation_id: str, name: str) -> None:
     _log.warning(
         "%s: the loop hands its items on by %s(), so they count as done before the work on them, which is lost at a "
-        "kill. Use cp.map(fn, items), with your pool as executor=, or cp.amap(fn, items) in async code; or wait for "
-        "the result in the body.",
+        "kill.\n  Use cp.map(fn, items, executor=pool), in async code cp.amap(fn, items), or wait for the result "
+        "in the body",
         operation_id,
         name,
     )
@@ -146,7 +146,7 @@ def _say_handed_on(operation_id: str, name: str) -> None:
 def _say_collects(operation_id: str, name: str) -> None:
     _log.warning(
         "%s: the loop collects items in %r, and works on several at once. What it holds at a kill counts as done, and "
-        "is lost: make batches first, cp.remaining(list(batched(items, 3))).",
+        "is lost.\n  Make batches first: cp.remaining(list(batched(items, 3)))",
         operation_id,
         name,
     )
@@ -155,7 +155,7 @@ def _say_collects(operation_id: str, name: str) -> None:
 @functools.lru_cache(maxsize=256)
 def _say_uncommitted(operation_id: str) -> None:
     _log.warning(
-        "%s: the loop writes to a database, and its body commits nothing. Its items count as done, but a kill loses "
-        "their rows: commit in the body, with db: db.execute(...).",
+        "%s: the loop writes to a database, and its body commits nothing: its items count as done, but a kill loses "
+        "their rows.\n  Commit in the body: with db: db.execute(...)",
         operation_id,
     )

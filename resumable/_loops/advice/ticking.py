@@ -43,8 +43,8 @@ def look_at_ticking(operation_id: str, done: int, frame: FrameType) -> bool:
     if begins_again and not lost:
         _log.warning(
             "%s: %s items were done before, but the loop that ticks begins with the first one again: nothing in it "
-            'depends on cp.state. Begin where that says, range(cp.state.get("page", 0), n), or leave out what it '
-            "holds, if item in done: continue; or loop over cp.remaining(items).",
+            'depends on cp.state.\n  Begin where that says, range(cp.state.get("page", 0), n), or leave out what it '
+            "holds, if item in done: continue, or loop over cp.remaining(items)",
             operation_id,
             f"{done:,}",
         )
