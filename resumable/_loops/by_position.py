@@ -24,6 +24,8 @@ Saved = Mapping[str, Any]
 
 _LOOKED_AT = 10_000
 """Search this many items before and after the old position for the last done one."""
+_FAR_IN_DICT = 4096
+"""From this position on, a save would take too long to find the key of a dict."""
 
 _WAYS = {
     "key": ("by key", "with key=..."),
@@ -305,9 +307,15 @@ class PositionLedger(Ledger):
     def _lasting(self, position: int) -> Sample | None:
         """A sample of the item there, if it is at hand and the loop's body cannot have changed it."""
         items = self._items
-        if not self.is_sampled or type(items) not in sources.SEEKABLE or not 0 <= position < len(items):
+        if not self.is_sampled or type(items) not in sources.LASTING or not 0 <= position < len(items):
             return None
-        item = items[position]
+        item: Any
+        if type(items) in sources.SEEKABLE:
+            item = items[position]
+        elif position >= _FAR_IN_DICT:
+            return None
+        else:
+            item = next(islice(items, position, None))
         return _fingerprint.sample(position, item) if _fingerprint.is_lasting(item) else None
 
     def _roll(self, item: Any) -> None:

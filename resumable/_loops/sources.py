@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 SEEKABLE = (list, tuple, range)
 """Types whose iterators can be set to a position at once."""
+LASTING: tuple[type[Any], ...] = (*SEEKABLE, dict, type({}.keys()))
+"""Types whose items can be had again at any time. A loop's body may change what ``items()`` of a dict gives."""
 PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
 """Immutable types of items."""
 _EMPTY: dict[object, object] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,31 @@ def test_a_loop_does_not_go_on_inside_another_item(items: list[Any], stop: int, 
 
     every_one = [(item, number) for item in items for _ in range(1 + middle) for number in range(3)]
     assert run(items) == every_one[stop:]
+
+
+@pytest.mark.parametrize("has_inner", [False, True])
+@pytest.mark.parametrize("make", [dict, lambda keys: dict(keys).keys()], ids=["dict", "keys"])
+def test_the_keys_of_a_dict_are_compared_up_to_the_one_under_way(
+    make: Callable[[Any], Any], tmp_path: Path, *, has_inner: bool
+) -> None:
+    """Between two samples, only the last done key and the one under way can tell."""
+    keys = [(letter, None) for letter in "abcdefgh"]
+
+    def run(keys: list[tuple[str, None]], stop: str = "") -> list[str]:
+        done: list[str] = []
+        with checkpointed("job", every(items=1), store=tmp_path) as cp:
+            for key in cp.remaining(make(keys)):
+                for number in cp.remaining(range(2)) if has_inner else [1]:
+                    if key == stop and number:
+                        raise LookupError
+                    done.append(f"{key}{number}")
+        return done
+
+    with pytest.raises(LookupError):
+        run(keys, "g")
+    with pytest.raises(InputChangedError):
+        run([*keys[:5], ("new", None), *keys[5:]])  # f, which is done, would be done again
+    if has_inner:
+        with pytest.raises(InputChangedError):
+            run([*keys[:6], keys[7], keys[6]])  # h would go on in the middle
+    assert run(keys) == (["g1", "h0", "h1"] if has_inner else ["g1", "h1"])
