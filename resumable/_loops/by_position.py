@@ -65,6 +65,10 @@ class Ledger(ABC):
         """Whether *item* is the one that *at* identifies; None if that is unknown."""
         return None
 
+    def note_end(self, position: int) -> None:
+        """The loop has ended at *position*: what the program does with the input from now on changes nothing."""
+        return
+
     def check_under_way(self, position: int) -> None:
         """A loop inside the item after *position* done ones goes on: check that the item is the same as before.
 
@@ -98,10 +102,15 @@ class Ledger(ABC):
 class PositionLedger(Ledger):
     """Done are the first items of an input, up to a position.
 
+    Attributes:
+        as_made: What *items* were when the loop was made, if it has kept them.
+
     Raises:
         InputChangedError: *saved* was made by key or out of order, or *items* are not the input that it was made of.
         ValueError: *saved* is malformed.
     """
+
+    as_made: Sequence[Any] | None = None
 
     def __init__(self, operation_id: str, items: Any, saved: Saved | None, fingerprint: Fingerprint) -> None:
         if fingerprint not in ("sampled", "full", None):
@@ -116,6 +125,7 @@ class PositionLedger(Ledger):
         if any(position >= self.start for position in samples.expected):
             raise ValueError("a saved sample lies at or beyond the saved position")
         self._samples = samples if self.is_sampled else Samples()
+        self._at_end: tuple[int, Sample | None] | None = None
         under_way = saved.get("under_way", ())
         self._under_way = next(iter(_fingerprint.samples_from(under_way)), None) if under_way else None
         self._expected_roll: str | None = saved.get("rolled") if self.is_full else None
@@ -304,9 +314,16 @@ class PositionLedger(Ledger):
         """A sample of the item under way, as it was handed out, if there is one."""
         return (self._samples.at(position) if self.is_sampled else None) or self._lasting(position)
 
+    def note_end(self, position: int) -> None:
+        self._at_end = position - 1, self._lasting(position - 1)
+
     def _lasting(self, position: int) -> Sample | None:
         """A sample of the item there, if it is at hand and the loop's body cannot have changed it."""
-        items = self._items
+        if self._at_end is not None:
+            return self._at_end[1] if position == self._at_end[0] else None
+        made, items = self.as_made, self._items
+        if made is not None and position < len(made):
+            items = made
         if not self.is_sampled or type(items) not in sources.LASTING or not 0 <= position < len(items):
             return None
         item: Any

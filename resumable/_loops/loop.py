@@ -350,7 +350,12 @@ class Loop(ABC, Generic[T]):
             self.is_halted = True
             self._boundary.move()
             self._owner.halt(self)
+            self._note_end()
         elif not self.is_finished:
             self.is_finished = True
             self._boundary.move()
             self._owner.unregister(self)
+            self._note_end()
+
+    def _note_end(self) -> None:
+        self._ledger.note_end(self.position)

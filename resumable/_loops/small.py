@@ -401,6 +401,9 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
     def _ledger(self) -> OrderedLedger:  # type: ignore[override]
         return sampled(self._owner.operation_id, self._items, self._as_made)
 
+    def _note_end(self) -> None:
+        """Nothing: it has kept what its items were."""
+
     # -- progress
 
     @property
@@ -480,4 +483,5 @@ def sampled(operation_id: str, items: Any, as_made: Any) -> PositionLedger:
     """A ledger for *items*, which knows samples of what they were, *as_made*."""
     ledger = PositionLedger(operation_id, items, None, "sampled")
     ledger.see_ahead(as_made, 0, len(as_made))
+    ledger.as_made = as_made
     return ledger

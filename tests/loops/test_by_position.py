@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from resumable import checkpointed
 from resumable._errors import InputChangedError
 from tests.support.loops import SOURCES, both_ways, loop_over, saved, stepping, stopped_at
 
@@ -126,3 +129,46 @@ def test_an_implausible_saved_form_is_refused(form: dict[str, Any]) -> None:
 @pytest.mark.parametrize("source", ["list", "generator"])
 def test_the_saved_form_stays_small(source: str, count: int) -> None:
     assert len(json.dumps(stopped_at(count - 1, SOURCES[source](count)))) < 800
+
+
+@pytest.mark.parametrize("changes", ["sort", "pop and append", "clear"])
+@pytest.mark.parametrize("how", ["first", "again", "async", "keys"])
+def test_a_program_may_change_its_input_behind_the_loop(how: str, changes: str, tmp_path: Path) -> None:
+    """A save of a later loop compares what the items were, not what stands there now."""
+
+    def change(items: Any) -> None:
+        kept = {"sort": sorted(items), "pop and append": [*[*items][1:], "z"]}.get(changes, [])
+        items.clear()
+        items.update(dict.fromkeys(kept)) if isinstance(items, dict) else items.extend(kept)
+
+    def plain(stop: int) -> list[str]:
+        done: list[str] = []
+        with checkpointed("job", store=tmp_path) as cp:
+            for number in range(2 if how == "again" else 1):
+                items: Any = dict.fromkeys("cabfed") if how == "keys" else list("cabfed")
+                for item in cp.remaining(items):
+                    done.append(f"{item}{number}")
+                change(items)
+            for number in cp.remaining(range(3)):
+                if number == stop:
+                    raise LookupError
+        return done
+
+    async def asynchronous(stop: int) -> list[str]:
+        done: list[str] = []
+        async with checkpointed("job", store=tmp_path) as cp:
+            items = list("cabfed")
+            async for item in cp.remaining(items):
+                done.append(item)
+            change(items)
+            async for number in cp.remaining(range(3)):
+                if number == stop:
+                    raise LookupError
+        return done
+
+    def run(stop: int) -> list[str]:
+        return asyncio.run(asynchronous(stop)) if how == "async" else plain(stop)
+
+    with pytest.raises(LookupError):
+        run(1)
+    assert run(3) == []
