@@ -133,13 +133,18 @@ def _say_nothing_was_left(operation: Operation) -> None:
         return
     if reason.startswith(_ENDED_WELL) or parts.saved.failed or _was_through(operation):
         return
-    if not any(view.was_met for view in parts.loops.views.values()):
+    if not _may_have_handed_out(operation):
         return
     _log.warning(
         "%s: all items have counted as done since the last run, so this run did none. If that run only handed them out "
         "(list(), pool.submit), the work on them is missing: use cp.map.",
         operation.operation_id,
     )
+
+
+def _may_have_handed_out(operation: Operation) -> bool:
+    """Whether not each loop of this run was one whose body did the work on its items."""
+    return any(view.loop is not None and not view.loop.is_worked_on for view in operation.parts.loops.views.values())
 
 
 def _was_through(operation: Operation) -> bool:
@@ -372,6 +377,8 @@ def _how_to_go_on(operation: Operation) -> str:
     loops = operation.parts.loops
     is_to_begin = any(view.loop is not None and not view.has_begun for view in loops.shown().values())
     if not loops.views or is_to_begin or next(loops.left(), None) is not None or loops.never_met():
+        return "; run again to go on"
+    if not _may_have_handed_out(operation):
         return "; run again to go on"
     return (
         "; run again to go on. Its loops had reached their end, so all items count as done: "

@@ -75,6 +75,7 @@ class Loop(ABC, Generic[T]):
         flags: Empty once the loop was woken: the owner is asked before the next item.
         limit: How many items it hands out in this run, at most.
         is_halted: Whether it hands out no more in this run, though items may be left.
+        is_worked_on: Whether a ``for`` does the work on its items, and does not only hand them out.
         is_held: Whether it halts at an item that is not done, because a loop inside has stopped.
         cut_by: The error that stopped the loop inside, if the program may have caught it; raised instead of an item.
     """
@@ -89,6 +90,7 @@ class Loop(ABC, Generic[T]):
     limit: int | None = None
     is_halted: bool = False
     is_held: bool = False
+    is_worked_on: bool = False
     cut_by: BaseException | None = None
 
     def __init__(self, items: Any, owner: LoopOwner[Any], ledger: Ledger, name: str) -> None:

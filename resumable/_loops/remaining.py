@@ -116,7 +116,7 @@ class Remaining(Loop[T], Iterator[T]):
         look_at_gathering(self._owner.operation_id, self.position, place.frame_at(1))
         if self._holder is not None and not self.is_left and not self._count_given():
             consumers.say_takes_ahead(self._owner.operation_id, "a second iterator")
-        look_at_body(self._owner, self.position, is_numbered=is_numbered)
+        self.is_worked_on = look_at_body(self._owner, self.position, is_numbered=is_numbered)
         holder = self._passes(self._begun())
         self.keep_by(holder)
         return chain.from_iterable(holder)

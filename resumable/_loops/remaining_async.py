@@ -71,7 +71,7 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
                 raise consumers.cut_short()
             self._owner.register(self)
         look_at_gathering(self._owner.operation_id, self.position, place.frame_at(1))
-        look_at_body(self._owner, self.position)
+        self.is_worked_on = look_at_body(self._owner, self.position)
         before = None if self.is_finished or self.is_halted else self.kept_by()
         holder = new_pass(self.__anext__, before, place.frame_at(1))
         self.keep_by(holder)

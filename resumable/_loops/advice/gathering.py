@@ -65,8 +65,7 @@ def look_at_gathering(operation_id: str, position: int, frame: FrameType, *, giv
 
 def look_at_gathered(operation_id: str, position: int, frame: FrameType) -> None:
     """Warn if *frame* gathers the items or results of a loop that goes on at *position*."""
-    name, _, is_dropped = _taking(frame)
-    if gatherer := _gatherer(frame) or (f"{name}()" if name in _ALL and not is_dropped else ""):
+    if gatherer := gatherer_in(frame):
         _log.warning(
             "%s: the loop goes on at item %s, so %s collects only what is left, without what earlier runs "
             "collected.\n  Work on each item in the body of a for loop, and keep results in cp.mapping or cp.log",
@@ -74,6 +73,12 @@ def look_at_gathered(operation_id: str, position: int, frame: FrameType) -> None
             f"{position:,}",
             gatherer,
         )
+
+
+def gatherer_in(frame: FrameType) -> str:
+    """What gathers the items that *frame* asks for; "" if nothing does, or nobody uses the result."""
+    name, _, is_dropped = _taking(frame)
+    return _gatherer(frame) or (f"{name}()" if name in _ALL and not is_dropped else "")
 
 
 def _taking(frame: FrameType) -> Asking:
@@ -85,7 +90,7 @@ def _taking(frame: FrameType) -> Asking:
 
 
 def _gatherer(frame: FrameType) -> str:
-    """What gathers the items that *frame* asks for; "" if they are worked on one by one, or nobody uses the result."""
+    """Of a comprehension, or of a function that goes through a generator expression."""
     inner = frame.f_code.co_name
     if (inner == "<genexpr>" or inner in _COMPREHENSIONS) and (outer := caller_of(frame)) is not None:
         frame = outer

@@ -96,7 +96,7 @@ class MapLoop(Loop[T]):
 
     def begin(self) -> None:
         super().begin()
-        look_at_results(self._owner, self.position, place.caller())
+        self.is_worked_on = look_at_results(self._owner, self.position, place.caller())
 
     def cut_off(self, error: BaseException) -> None:
         super().cut_off(error)
