@@ -66,7 +66,7 @@ class Ledger(ABC):
         return None
 
     def note_end(self, position: int) -> None:
-        """The loop has ended at *position*: what the program does with the input from now on changes nothing."""
+        """The loop has ended or was left at *position*: what the program does with its input now changes nothing."""
         return
 
     def check_under_way(self, position: int) -> None:
@@ -125,7 +125,7 @@ class PositionLedger(Ledger):
         if any(position >= self.start for position in samples.expected):
             raise ValueError("a saved sample lies at or beyond the saved position")
         self._samples = samples if self.is_sampled else Samples()
-        self._at_end: tuple[int, Sample | None] | None = None
+        self._at_end: dict[int, Sample | None] = {}
         under_way = saved.get("under_way", ())
         self._under_way = next(iter(_fingerprint.samples_from(under_way)), None) if under_way else None
         self._expected_roll: str | None = saved.get("rolled") if self.is_full else None
@@ -315,12 +315,12 @@ class PositionLedger(Ledger):
         return (self._samples.at(position) if self.is_sampled else None) or self._lasting(position)
 
     def note_end(self, position: int) -> None:
-        self._at_end = position - 1, self._lasting(position - 1)
+        self._at_end = {at: self._lasting(at) for at in (position - 1, position)}
 
     def _lasting(self, position: int) -> Sample | None:
         """A sample of the item there, if it is at hand and the loop's body cannot have changed it."""
-        if self._at_end is not None:
-            return self._at_end[1] if position == self._at_end[0] else None
+        if position in self._at_end:
+            return self._at_end[position]
         made, items = self.as_made, self._items
         if made is not None and position < len(made):
             items = made

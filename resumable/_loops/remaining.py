@@ -79,7 +79,11 @@ class Remaining(Loop[T], Iterator[T]):
 
     def _passes(self, passing: Iterator[T]) -> Generator[Iterator[T]]:
         """What one ``for`` iterates over: the items pass in C, and this is freed when the ``for`` is left."""
-        yield passing
+        try:
+            yield passing
+        except GeneratorExit:
+            self._note_end()
+            raise
         while self._late is not None:
             yield self._given_again(self._late)
             self._late = None
