@@ -12,7 +12,7 @@ import io
 import os
 import re
 import sys
-from collections import UserList, deque
+from collections import UserDict, UserList, deque
 from collections.abc import Callable, Iterable, Mapping, MappingView
 from hashlib import sha256
 from itertools import chain, islice
@@ -27,8 +27,8 @@ _PLAIN = (str, int, float, bool, type(None))
 _ADDRESS = " at 0x"
 _WORD = re.compile(r"\w+")
 _SETS = (set, frozenset)
-_MAY_DIFFER = re.compile(r"\{|array\(|dtype|\n")
-"""In each repr that shows a set, an array or a frame."""
+_MAY_DIFFER = re.compile(r"[{<\n]|array\(|dtype|\.\.\.")
+"""In each repr that shows a set, an array, a frame or a file."""
 _MOST = 10_000
 """How many values are searched for sets, at most."""
 
@@ -115,11 +115,12 @@ def _name_of(thing: Any) -> str:
 
 def holds_nested_sets(items: Iterable[Any]) -> bool:
     """Whether a set that holds a set is in one of *items*. JSON sorts the members, and ``<`` is no order for sets."""
-    return any(_within(member, _is_set) for item in items for one in _within(item, _is_set) for member in one)
+    sets = (one for item in items for one in _within(item, _is_set, _has_fields))
+    return any(_within(member, _is_set, _has_fields) for one in sets for member in one)
 
 
-def _within(item: Any, is_one: Callable[[Any], bool]) -> list[Any]:
-    """What is of a kind, among all that containers and attributes of *item* lead to; outer ones first."""
+def _within(item: Any, is_one: Callable[[Any], bool], is_open: Callable[[Any], bool]) -> list[Any]:
+    """What is of a kind, among all that containers, and attributes of what is *open*, lead to; outer ones first."""
     todo, seen, found = [item], set[int](), []
     for one in todo:  # the list grows meanwhile
         if type(one) in _PLAIN or isinstance(one, NAMED) or id(one) in seen:
@@ -128,29 +129,48 @@ def _within(item: Any, is_one: Callable[[Any], bool]) -> list[Any]:
         if is_one(one):
             found.append(one)
         with contextlib.suppress(Exception):  # whatever a foreign object does
-            todo += list(islice(_inside(one), max(0, _MOST - len(todo))))
+            todo += list(islice(_inside(one, is_open), max(0, _MOST - len(todo))))
     return found
+
+
+def _inside(item: Any, is_open: Callable[[Any], bool]) -> Any:
+    if isinstance(item, (dict, MappingProxyType)):
+        return chain(item, item.values())
+    if isinstance(item, (list, tuple, deque, MappingView, *_SETS)):
+        return item
+    if isinstance(item, functools.partial):
+        return item.args, item.keywords
+    parts = _attributes(item).values() if is_open(item) and not _has_cells(item) else ()
+    return chain(item.args, parts) if isinstance(item, BaseException) else parts
+
+
+def _made_exact(text: str, item: Any) -> str:
+    """*text*, the repr of *item*, with the sets, arrays and frames that it shows in a form that never differs."""
+
+    def is_shown(one: Any) -> bool:  # not what lies behind it, such as the session of a row
+        return one is item or type(one).__name__ in text or isinstance(one, _SHOWN_WITHOUT_NAME)
+
+    forms: dict[str, list[str]] = {}  # two arrays may be shown alike
+    for one in _within(item, lambda one: one is not item and _is_shown_otherwise(one), is_shown):
+        with contextlib.suppress(Exception):  # it may have no repr
+            texts = [repr(one), str(one)]
+            for shown in texts if "..." in texts[1] or "\n" in texts[1] else texts[:1]:
+                if shown in text:
+                    forms.setdefault(shown, []).append(stable_repr(one) if _is_set(one) else repr(stand_in(one)))
+    for shown, given in forms.items():  # outer sets first
+        text = text.replace(shown, " ".join(dict.fromkeys(given)))
+    return text
+
+
+_SHOWN_WITHOUT_NAME = (BaseException, SimpleNamespace, UserDict, UserList)
 
 
 def _is_set(item: Any) -> bool:
     return isinstance(item, _SETS)
 
 
-def _inside(item: Any) -> Iterable[Any]:
-    if isinstance(item, (dict, MappingProxyType)):
-        return chain(item, item.values())
-    if isinstance(item, (list, tuple, deque, *_SETS)):
-        return item
-    return () if _has_cells(item) else _attributes(item).values()
-
-
-def _made_exact(text: str, item: Any) -> str:
-    """*text*, the repr of *item*, with the sets, arrays and frames that it shows in a form that never differs."""
-    for one in _within(item, lambda one: one is not item and (_is_set(one) or _has_cells(one))):
-        with contextlib.suppress(Exception):  # the text may not show it, and it may have no repr
-            if (shown := repr(one)) in text:
-                text = text.replace(shown, stable_repr(one) if _is_set(one) else repr(stand_in(one)))
-    return text
+def _is_shown_otherwise(item: Any) -> bool:
+    return _is_set(item) or _has_cells(item) or _is_named_file(item)
 
 
 # -- arrays and frames
@@ -204,12 +224,13 @@ def _pandas(item: Any) -> Any:
     util = pandas.util
     if isinstance(item, pandas.api.extensions.ExtensionArray):  # its repr shows the ends only
         item = pandas.Series(item)
-    columns = [[_label(name), _dtype(dtype)] for name, dtype in _columns(item)]
+    columns, shape = [[_label(name), _dtype(dtype)] for name, dtype in _columns(item)], list(item.shape)
+    objects, item = _split_off_objects(item)
     try:
         hashes: Any = _hex(util.hash_pandas_object(item).to_numpy().tobytes())
     except TypeError:  # lists and dicts in it have no hash
         hashes = _part([item.index.tolist(), item.to_numpy().tolist()])
-    return [columns, list(map(_label, _index_of(item).names)), list(item.shape), hashes, _types(item)]
+    return [columns, list(map(_label, _index_of(item).names)), shape, hashes, objects]
 
 
 def _index_of(item: Any) -> Any:
@@ -222,11 +243,17 @@ def _dtype(dtype: Any) -> Any:
     return str(dtype) if categories is None else [str(dtype), bool(dtype.ordered), _pandas(categories)]
 
 
-def _types(item: Any) -> Any:
-    """The classes of the values in columns of objects, where pandas hashes 1 as the text "1"."""
-    columns = [item.iloc[:, at] for at in range(item.shape[1])] if hasattr(item, "columns") else [item]
-    objects = [column for column in columns if column.dtype == object]
-    return [_hex(" ".join(type(one).__name__ for one in column).encode()) for column in objects]
+def _split_off_objects(item: Any) -> tuple[Any, Any]:
+    """The values in columns of objects, and what is left to hash: pandas would hash 1 as "1", and a set by its repr."""
+    infer = sys.modules["pandas"].api.types.infer_dtype
+    if not hasattr(item, "columns"):
+        if item.dtype != object or not hasattr(item, "index"):
+            return [], item
+        kind = infer(item, skipna=False)
+        return ([kind, _part(list(item))], item.index) if kind.startswith("mixed") else ([kind], item)
+    parts = [_split_off_objects(item.iloc[:, at]) for at in range(item.shape[1])]
+    left = [at for at, (_, rest) in enumerate(parts) if hasattr(rest, "index")]
+    return [objects for objects, _ in parts if objects], item.iloc[:, left]
 
 
 def _columns(item: Any) -> Iterable[tuple[Any, Any]]:
@@ -326,7 +353,7 @@ def _mapping(item: Any) -> Any:
 
 
 def _part(value: Any) -> Any:
-    return value if isinstance(value, _PLAIN) else [_part(one) for one in value] if _is_row(value) else stand_in(value)
+    return value if type(value) in _PLAIN else [_part(one) for one in value] if _is_row(value) else stand_in(value)
 
 
 def _is_row(value: Any) -> bool:
@@ -357,7 +384,9 @@ _COMPUTED = functools.cached_property
 
 @functools.lru_cache
 def _slots_of(kind: Any) -> tuple[str, ...]:
-    given = (one.__dict__.get("__slots__", one.__dict__.get("__struct_fields__", ())) for one in kind.__mro__)
+    given = (one.__dict__.get("__slots__", ()) for one in kind.__mro__)
+    if hasattr(kind, "__struct_fields__"):
+        return tuple(kind.__struct_fields__)
     return tuple(chain.from_iterable((one,) if isinstance(one, str) else one for one in given))
 
 
@@ -389,8 +418,9 @@ def _by_fields(item: Any) -> Any:
 
 def _base_value(item: Any) -> Any:
     """The text or the number of a subclass, whose repr may be its own."""
-    base = next(one for one in (str, int, float) if isinstance(item, one))
-    return base.__str__(item) if base is str else base.__repr__(item)
+    if isinstance(item, str):
+        return str.__str__(item)
+    return int.__repr__(item) if isinstance(item, int) else float.__repr__(item)
 
 
 def _partial(item: Any) -> Any:
@@ -420,7 +450,7 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Any]], ...] = (
     (lambda item: isinstance(item, functools.partial), _partial),
     (lambda item: isinstance(item, Mapping), _mapping),
     (_is_row, lambda item: [_part(one) for one in item]),
-    (lambda item: isinstance(item, (deque, UserList, MappingView)), _parts),
+    (lambda item: isinstance(item, (deque, list, tuple, UserList, MappingView)), _parts),
     (lambda item: type(item) is SimpleNamespace, lambda item: _mapping(vars(item))),
     (lambda item: isinstance(item, OSError), lambda item: _part([*item.args, item.filename])),
     (lambda item: isinstance(item, BaseException), lambda item: _part(item.args)),

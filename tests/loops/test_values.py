@@ -13,7 +13,7 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections import deque
+from collections import UserList, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
@@ -25,7 +25,7 @@ import pytest
 from resumable import checkpointed, every
 from resumable._errors import InputChangedError, StateEncodeError
 from resumable._loops.fingerprint import digest
-from resumable._loops.values import ValuelessError
+from resumable._loops.values import ValuelessError, _within
 from resumable.testing import MemoryStore
 from tests.support.loops import FakeOwner, both_ways, loop_over, saved, stepping, stopped_at
 
@@ -213,20 +213,30 @@ def test_neither_print_options_nor_the_width_of_the_terminal_count(options: str,
     assert ended.stdout.strip() == digest([values, pd.DataFrame(values)])
 
 
+@dataclasses.dataclass
+class Record:
+    key: Any
+    note: str = dataclasses.field(default="", repr=False)
+
+
 @pytest.mark.parametrize("make", [numpy, pandas, polars])
-@pytest.mark.parametrize("around", [lambda item: [item], lambda item: {"a": (item,)}, Shown])
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda item: [item],
+        lambda item: {"a": (item,)}.items(),
+        lambda item: functools.partial(print, ValueError(item)),
+        lambda item: UserList([SimpleNamespace(a=[0, item])]),
+        lambda item: Record(deque([item])),
+        Shown,
+    ],
+)
 def test_arrays_that_a_repr_shows_in_part_count_wholly_at_any_depth(make: Any, around: Any) -> None:
     values = [float(value) for value in range(5000)]
     other = [*values[:2500], -1.0, *values[2501:]]
 
     assert digest(Shown(around(make(values)))) == digest(Shown(around(make(values))))
     assert digest(Shown(around(make(values)))) != digest(Shown(around(make(other))))
-
-
-@dataclasses.dataclass
-class Record:
-    key: Any
-    note: str = dataclasses.field(default="", repr=False)
 
 
 class Open(pydantic.BaseModel):
@@ -257,6 +267,45 @@ PATTERN = "a" * 300
 def test_what_a_repr_leaves_out_counts(one: Any, other: Any) -> None:
     assert digest(one) == digest(copy.deepcopy(one)) != digest(other)
     assert digest([one]) != digest([other])
+
+
+def test_two_arrays_that_are_shown_alike_count_both() -> None:
+    np = pytest.importorskip("numpy")
+    one, other = np.arange(5000.0), np.arange(5000.0)
+    other[2500] = -1
+
+    assert len({digest(Shown([[a, b]])) for a in (one, other) for b in (one, other)}) == 4
+
+
+def test_objects_in_a_column_count_by_their_values() -> None:
+    """pandas hashes their texts: those of sets differ in each process, those of arrays are abridged."""
+    pd, np = pytest.importorskip("pandas"), pytest.importorskip("numpy")
+    one, other = np.arange(5000.0), np.arange(5000.0)
+    other[2500] = -1
+
+    def frame(cell: Any) -> Any:
+        return pd.DataFrame({"n": [1, 2], "cell": pd.Series([cell, None], dtype=object)})
+
+    assert digest(frame(Shown([one]))) == digest(frame(Shown([one.copy()]))) != digest(frame(Shown([other])))
+    assert digest(frame(Shown([one])).cell) != digest(frame(Shown([other])).cell)
+    with pytest.raises(ValuelessError):
+        digest(frame(Opaque()))
+
+
+def test_a_row_is_not_searched_for_what_lies_behind_it() -> None:
+    class Session:
+        def __init__(self) -> None:
+            self.rows = [{str(number)} for number in range(3000)]
+
+    class Row:
+        def __init__(self, session: Session) -> None:
+            self.session = session
+
+        def __repr__(self) -> str:
+            return "Row({'id': 1})"
+
+    assert _within(Row(Session()), lambda one: isinstance(one, set), lambda one: isinstance(one, Row)) == []
+    assert digest(Row(Session())) == digest(Row(Session()))
 
 
 def test_names_types_and_categories_of_a_frame_count() -> None:
@@ -291,7 +340,7 @@ def test_a_lambda_counts_with_what_it_was_given() -> None:
 @pytest.mark.slow
 def test_neither_the_order_of_a_set_nor_the_locale_counts(tmp_path: Path) -> None:
     (tmp_path / "shown.py").write_text(
-        "import sys; from collections import deque; from types import SimpleNamespace\n"
+        "import sys; from collections import UserList, deque; from types import SimpleNamespace\n"
         "from resumable._loops.fingerprint import digest\n"
         "names = {'Ada', 'Bob', 'Cid', 'Dan', 'Eve'}\n"
         "class Team:\n    def __init__(self): self.names = names\n    def __repr__(self): return f'T{self.names}'\n"
