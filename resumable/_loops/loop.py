@@ -352,12 +352,13 @@ class Loop(ABC, Generic[T]):
             self.is_halted = True
             self._boundary.move()
             self._owner.halt(self)
-            self._note_end()
+            self.note_end()
         elif not self.is_finished:
             self.is_finished = True
             self._boundary.move()
             self._owner.unregister(self)
-            self._note_end()
+            self.note_end()
 
-    def _note_end(self) -> None:
+    def note_end(self) -> None:
+        """The loop has ended or was left: what the program does with its input from now on changes nothing."""
         self._ledger.note_end(self.position)

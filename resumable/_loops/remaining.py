@@ -82,7 +82,7 @@ class Remaining(Loop[T], Iterator[T]):
         try:
             yield passing
         except GeneratorExit:
-            self._note_end()
+            self.note_end()
             raise
         while self._late is not None:
             yield self._given_again(self._late)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from weakref import ref
 
 from .._runtime.interpreter import is_at_async_for, running_here
 from . import consumers, place, sources
@@ -76,6 +77,16 @@ class AsyncRemaining(Loop[T], AsyncIterator[T]):
         holder = new_pass(self.__anext__, before, place.frame_at(1))
         self.keep_by(holder)
         return holder
+
+    def keep_by(self, holder: object) -> None:
+        me = ref(self)
+
+        def left(_: object) -> None:
+            loop = me()
+            if loop is not None and not loop.is_finished:
+                loop.note_end()
+
+        self._holder = ref(holder, left)
 
     async def __anext__(self) -> T:
         if self.is_held:

@@ -401,7 +401,7 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
     def _ledger(self) -> OrderedLedger:  # type: ignore[override]
         return sampled(self._owner.operation_id, self._items, self._as_made)
 
-    def _note_end(self) -> None:
+    def note_end(self) -> None:
         """Nothing: it has kept what its items were."""
 
     # -- progress
