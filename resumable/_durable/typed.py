@@ -85,7 +85,7 @@ class Given(Generic[K, V]):
         keys = list(self.values)
         for key in keys:
             value = self.values[key]
-            raw = self.form.to_json(value)
+            raw = self._raw(value)
             if not self._is_as(raw, newer[key] if key in newer else self._plain(key)):
                 raw, changed[key] = self.form.encoded(value, self.where, key)
                 fresh.append((key, value, raw))
@@ -103,10 +103,15 @@ class Given(Generic[K, V]):
         """Keys of values that no save needs to compare."""
         values = list(self.values.items())
         return [
-            key
-            for key, value in values
-            if key not in self.fresh and self._is_as(self.form.to_json(value), self._plain(key))
+            key for key, value in values if key not in self.fresh and self._is_as(self._raw(value), self._plain(key))
         ]
+
+    def _raw(self, value: V) -> bytes:
+        """*value* as JSON; b"" if a change made that impossible, which :meth:`changed` tells."""
+        try:
+            return self.form.to_json(value)
+        except Exception:
+            return b""
 
     def _is_as(self, raw: bytes, plain: Any) -> bool:
         return raw == (before := encode_spelled(plain)) or self.form.is_one(raw, before)

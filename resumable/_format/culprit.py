@@ -17,13 +17,16 @@ BYTES_IN_PYDANTIC = (
 _LONGEST_PATH = 200
 
 
-def place_and_reason(state: Any, error: Exception, encode: Callable[[Any], Any]) -> tuple[str, str]:
+def place_and_reason(
+    state: Any, error: Exception, encode: Callable[[Any], Any], path: str = "$.state"
+) -> tuple[str, str]:
     """The path of the innermost value that *encode* fails for, and why, with what to do.
 
     Args:
         error: What *encode* raised for the whole *state*.
+        path: The path of *state*.
     """
-    path, value = "$.state", state
+    value = state
     for _ in range(MAX_DEPTH + 1):
         found = next(((place, part) for place, part in _parts(value) if _fails(encode, part)), None)
         if found is None:
@@ -38,6 +41,8 @@ def _reason(error: Exception, value: Any) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"{error}; {BYTES_IN_PYDANTIC}"
     text = " ".join(str(error).split()) or type(error).__name__
+    if "surrogates not allowed" in text:
+        return f"{text}; text.encode('utf-8', 'replace').decode() replaces it, ascii(text) keeps it readable"
     if isinstance(value, _Key):
         return f"{text}; use text as the key, such as str(key)"
     if ";" in text:

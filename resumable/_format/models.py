@@ -64,13 +64,13 @@ def dumped(state: Any) -> Any:
         raise
 
 
-def to_builtins(part: Any) -> Any:
-    """A *part* of a model as dicts, lists and leaves, as :func:`dumped` makes them of the whole."""
+def part_to_json(part: Any) -> bytes:
+    """A *part* of a model as JSON, nearly as :func:`dumped` makes it of the whole; to find a part that fails."""
     if is_model(type(part)):
-        return dumped(part)
+        return encode(dumped(part))
     import pydantic_core  # it is there, because the program has a model
 
-    return pydantic_core.to_jsonable_python(part, fallback=encode_scalar)
+    return encode(pydantic_core.to_jsonable_python(part, fallback=encode_scalar))
 
 
 def to_json(value: Any) -> bytes:

@@ -244,6 +244,8 @@ def unknown_fields(saved: Any, state: Any) -> Iterator[str]:
 
 def _unknown_fields(saved: Any, state: Any, path: str, *, by_name: bool) -> Iterator[str]:
     pairs: Iterable[tuple[str, Any, Any]] = ()
+    if getattr(type(state), "__pydantic_root_model__", False):
+        state = state.root
     if isinstance(saved, list) and isinstance(state, (list, tuple)):
         pairs = ((f"{path}[{index}]", *pair) for index, pair in enumerate(zip(saved, state, strict=False)))
     elif isinstance(saved, dict) and isinstance(state, dict):
@@ -308,7 +310,7 @@ def plain(kind: type[Any], state: Any) -> dict[str, Any]:
     except StateEncodeError:
         raise
     except Exception as error:  # whatever a class of the program, or a value that it does not declare, makes of it
-        encode = models.to_builtins if models.is_model(kind) else builtins
+        encode = models.part_to_json if models.is_model(kind) else builtins
         raise StateEncodeError(*culprit.place_and_reason(state, error, encode)) from error
     if not isinstance(value, dict):
         raise StateEncodeError("$.state", f"a {kind.__name__} is not saved as a JSON object")

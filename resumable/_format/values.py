@@ -14,8 +14,7 @@ import msgspec
 from .._errors import StateEncodeError
 from .._json import LEAVES, decode_spelled, encode_spelled, is_exact
 from .._runtime.interpreter import ALONE, COUNTS_ARE_TRUE, parts_of_all, reference_counts
-from . import models, typed
-from .culprit import BYTES_IN_PYDANTIC
+from . import culprit, models, typed
 from .impossible import refuse_impossible
 from .roundtrip import differences, is_value
 
@@ -41,11 +40,12 @@ class Values(Generic[V]):
         self._operation_id, self._warn = operation_id, warn
         self._decode: Callable[[bytes], Any]
         self._to_json: Callable[[Any], bytes]
+        self._encode: Callable[[Any], Any]
         if models.is_model(kind):
-            self._decode, self._to_json = models.reader(kind), models.to_json
+            self._decode, self._to_json, self._encode = models.reader(kind), models.to_json, models.part_to_json
         else:
             decoder = msgspec.json.Decoder(kind, dec_hook=typed.decode_hook)
-            self._decode, self._to_json = decoder.decode, typed.to_json
+            self._decode, self._to_json, self._encode = decoder.decode, typed.to_json, typed.to_json
 
     def to_json(self, value: V) -> bytes:
         """*value* as JSON; NaN and the infinities are spelled out, see :func:`encode_spelled`."""
@@ -71,10 +71,8 @@ class Values(Generic[V]):
         try:
             raw = self.to_json(value)
             plain = decode_spelled(raw)
-        except UnicodeDecodeError as error:
-            raise StateEncodeError(where(key), f"{error}; {BYTES_IN_PYDANTIC}") from error
-        except (*typed.UNDECODABLE, msgspec.MsgspecError) as error:
-            raise StateEncodeError(where(key), str(error)) from error
+        except Exception as error:  # whatever a class of the program, or a value that it does not declare, makes of it
+            raise StateEncodeError(*culprit.place_and_reason(value, error, self._encode, where(key))) from error
         try:
             back = self._back(raw)
         except (*typed.UNDECODABLE, msgspec.MsgspecError) as error:

@@ -239,7 +239,7 @@ class Wanting:
         pytest.param(File, {"path": "a"}, TypeError, r"files\.a takes File, not dict", id="a dict"),
         pytest.param(File, Sub("a", 1), TypeError, "takes File, not Sub", id="a subclass"),
         pytest.param(File, File("a", "3"), StateEncodeError, r"files\.a\.size", id="another type"),  # type: ignore[arg-type]
-        pytest.param(File, File("\ud800", 1), StateEncodeError, r"files\.a cannot", id="no Unicode"),
+        pytest.param(File, File("\ud800", 1), StateEncodeError, r"files\.a\.path cannot", id="no Unicode"),
         pytest.param(Wanting, Wanting("much"), StateEncodeError, r"files\.a\.amount", id="no number"),  # type: ignore[arg-type]
         pytest.param(Loose, Loose(WHEN), StateEncodeError, "comes back as a str", id="a date in Any"),
         pytest.param(Loose, Loose((1, 2)), StateEncodeError, "comes back as a list", id="a tuple in Any"),
@@ -272,6 +272,30 @@ def test_what_only_a_close_look_finds_is_refused_by_the_save() -> None:
 
     with pytest.raises(StateEncodeError, match=r"\$\.state\.files\.a\.when"):
         run(lambda cp: (cp.mapping("files", File).update(a=File("a", 1, WHEN.astimezone(Hour()))), cp.save()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("wrong", [object(), "\udcff", {(1, 2): 3}, ...])
+def test_a_change_that_cannot_be_encoded_is_refused_with_its_place(kind: Any, wrong: Any) -> None:
+    """It ended the block in an error of the library that encodes, and nothing named the value."""
+    done = []
+    with (  # noqa: PT012
+        pytest.raises(StateEncodeError, match=r"\$\.state\.files\.a\.tags"),
+        checkpointed("job", every(items=1)) as cp,
+    ):
+        files = cp.mapping("files", kind)
+        for number in cp.remaining(range(4)):
+            done.append(number)
+            file = files.setdefault("a", kind(path="a", size=0))
+            file.size = number
+            if number == 2:
+                file.tags.append(wrong)
+
+    assert done == [0, 1, 2]
+    with checkpointed("job") as cp:
+        assert cp.mapping("files", kind)["a"] == kind(path="a", size=1)
+        assert next(iter(cp.remaining(range(4)))) == 2
+        cp.save()
 
 
 def test_an_entry_of_a_log_that_changes_is_refused() -> None:
