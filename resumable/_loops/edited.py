@@ -16,6 +16,7 @@ from .view import LoopView
 
 _log = logging.getLogger("resumable")
 _ALIKE = 0.5
+_NAMES = "'name'"
 _TRIES_AGAIN = "'retry_failed'"
 """A call with this argument means a saved loop."""
 
@@ -47,11 +48,13 @@ class _Others(NamedTuple):
 
     def has_another(self, saved: str, where: str) -> bool:
         """Whether *saved* had equal lines beside it, or its line is in this block and is not the one at *where*."""
+        if saved.startswith("="):
+            return any(_may_be_named(loop, saved[1:]) for one in self.functions for loop in one.loops)
         if not place.may_be_of_one_block(saved, where):
             return False
         before = place.last_call(saved)
         is_there = before != place.last_call(where) and any(before in one.loops for one in self.functions)
-        return is_there or not (saved.startswith("=") or place.is_only_one(saved))
+        return is_there or not place.is_only_one(saved)
 
     def like(self, saved: str, where: str, new: Set[str], least: float) -> list[str]:
         """The loops that resemble *saved* as much as the one at *where* does."""
@@ -83,7 +86,7 @@ def moved_from(
     Raises:
         InputChangedError: Several loops are possible, or one that is not similar enough.
     """
-    new = frozenset() if name is None else frozenset({"'name'", repr(name)})
+    new = frozenset() if name is None else frozenset({_NAMES, place.word(repr(name))})
     unmet = list(level.not_made())
     gone = [site for site in unmet if not site.is_named and _is_gone(site.key, where, frame, outside)]
     may_be_only_one = is_only_saved and name is None and len(unmet) == 1 and (gone or unmet[0].is_named)
@@ -181,12 +184,18 @@ def is_lost_with_outer(view: LoopView) -> bool:
 def _others(level: Level, where: str, frame: FrameType, outside: place.Stack) -> _Others:
     keys = [site.key for site in level.sites.values()]
     known = frozenset(call for key in (where, *keys) for call in place.calls_of(key))
-    names = {repr(key[1:]) for key in keys if key.startswith("=")}
+    names = {place.word(repr(key[1:])) for key in keys if key.startswith("=")}
     near = [site.key for site in level.not_made() if place.may_be_of_one_block(site.key, where)]
     saved = {place.function_of(call) for key in near for call in place.calls_of(key)}
     functions = program.functions_of_block(frame, outside, saved)
     loops = {loop for one in functions for loop in one.loops if names.isdisjoint(place.names_of(loop))}
     return _Others(functions, known, frozenset(loops - known))
+
+
+def _may_be_named(loop: str, name: str) -> bool:
+    """Whether the call *loop* gives that name: a text, or an f-string with a part of it."""
+    words = place.names_of(loop)
+    return _NAMES in words and any(word[1:-1] in place.word(name) for word in words - {_NAMES} if word[0] in "'\"")
 
 
 def _is_over(site: Site) -> bool:

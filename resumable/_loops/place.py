@@ -193,7 +193,7 @@ def _names(one: dis.Instruction, code: CodeType) -> Iterator[str]:
         yield repr(one.argval)
     elif one.opcode in _NAMING:
         names = one.argval if isinstance(one.argval, tuple) else (one.argval,)  # two in one, from 3.13 on
-        yield from (_word(str(name)) for name in names if name != ".0")
+        yield from (word(str(name)) for name in names if name != ".0")
 
 
 def _constants(value: Any) -> Iterator[str]:
@@ -206,10 +206,10 @@ def _constants(value: Any) -> Iterator[str]:
         for one in value:
             yield from _constants(one)
     elif value is not None:
-        yield _word(repr(value))
+        yield word(repr(value))
 
 
-def _word(text: str) -> str:
+def word(text: str) -> str:
     """*text* without the characters that separate words, calls and numbers in a place."""
     return text.translate(_APART)
 

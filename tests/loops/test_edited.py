@@ -288,3 +288,21 @@ def test_a_generator_goes_on_in_another_block_that_uses_it_alike(manager: Checkp
 
     assert run_text(manager, before, "c") == "ab"
     assert run_text(manager, after) == "cd"
+
+
+@pytest.mark.parametrize("name", ["'all'", "'all of it'", "f'all of {len(urls)}'"])
+def test_a_loop_in_front_does_not_take_the_place_of_a_named_one_that_is_still_there(
+    manager: CheckpointManager, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """Its items are equal, so that nothing else would tell."""
+    named = LOOP.format(f"urls, name={name}")
+    front = "def first(cp, do, urls):\n    " + LOOP.format("urls") + "\n"
+    run_text(manager, HEAD + named, stop="c")
+
+    assert run_text(manager, f"{front}{HEAD}first(cp, do, urls)\n    {named}") == "abcd" + "cd"
+    assert "goes on where" not in caplog.text
+
+
+def test_a_loop_that_has_lost_its_name_goes_on(manager: CheckpointManager) -> None:
+    run_text(manager, HEAD + LOOP.format("urls, name='all of it'"), stop="c")
+    assert run_text(manager, BEFORE) == "cd"
