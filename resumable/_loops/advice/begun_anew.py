@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from functools import lru_cache
 from operator import itemgetter
-from types import BuiltinMethodType, FrameType
+from types import BuiltinMethodType, FrameType, MemberDescriptorType
 from typing import TYPE_CHECKING, Any
 
 from ..._runtime.interpreter import is_standard_stream, parts_of_all, variable_in
@@ -29,6 +29,7 @@ PLAIN = frozenset((list, dict, set, deque, Counter, defaultdict, OrderedDict))
 _NUMBERS = frozenset((int, float))
 _SINGLE = frozenset((*_NUMBERS, bool, str, type(None)))
 _WRITES = frozenset(("dump", "print", "to_csv", "to_json", "write", "writelines", "writerow", "writerows", "writestr"))
+_HASHES = frozenset(("_blake2", "_hashlib", "_md5", "_sha1", "_sha2", "_sha256", "_sha3", "_sha512"))
 _BUFFERS = (io.StringIO, io.BytesIO)
 _MAKERS = ((list | deque, "log"), (set | frozenset, "set"), (dict, "mapping"))
 """What keeps a collection."""
@@ -114,7 +115,8 @@ def value_in(frame: FrameType, name: str) -> Any:
     if not attribute or value is _MISSING:
         return value
     places = getattr(value, "__dict__", {}), vars(type(value))
-    return next((place[attribute] for place in places if attribute in place), _MISSING)
+    found = next((place[attribute] for place in places if attribute in place), _MISSING)
+    return getattr(value, attribute, _MISSING) if type(found) is MemberDescriptorType else found  # of __slots__
 
 
 def _begins_anew(value: Any, name: str, carried: Carried) -> bool:
@@ -123,11 +125,14 @@ def _begins_anew(value: Any, name: str, carried: Carried) -> bool:
     if value is None and name in carried.made_where_missing:
         return False
     kind = type(value)
+    if kind is tuple:
+        is_blank = bool(value) and all(type(one) in _SINGLE and _begins_anew(one, "", carried) for one in value)
+        return is_blank or carried.begins.get(name) == value
     if isinstance(value, float) and not math.isfinite(value):
         return True
     if kind in _SINGLE or kind in PLAIN:
         return not value or _is_blank(value) or (name in carried.begins and carried.begins[name] == value)
-    return _is_empty_of_others(value)
+    return _is_empty_of_others(value) or kind.__module__ in _HASHES
 
 
 def _is_blank(value: Any) -> bool:
@@ -203,6 +208,8 @@ def _cure(name: str, value: Any) -> str:
     plain = name.rpartition(".")[2]
     if maker := next((maker for kinds, maker in _MAKERS if isinstance(value, kinds)), ""):
         return f"{name} = cp.{maker}({plain!r}) before the loop"
+    if type(value).__module__ in _HASHES:
+        return f"compute {name} after the loop, from what is kept of all items"
     if isinstance(value, _BUFFERS):
         return f"write to a file, cp.sink('{plain}.txt')"
     first = repr(value) if type(value) in _SINGLE and value is not None else ""

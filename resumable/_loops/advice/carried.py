@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from .harmless import caches, named_harmless, without_items
 from .reach import Reach, read_in, times_in, walk
-from .written import CHANGES, Head, Written, assigned_in, called, name_of, next_of
+from .written import CHANGES, PUSHES, Head, Written, assigned_in, called, name_of, next_of
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+_PLACES = ("at", "iat", "iloc", "loc")
 _LEAVES = ast.Continue | ast.Break | ast.Return | ast.Raise
 
 
@@ -44,7 +45,7 @@ def carried_by(written: Written) -> Carried:
     body = _Walk()
     body.body(loop)
     later, at_end = _read_later(written), body.at_end or set()
-    seen = later | _read_in_functions(scope) | ((body.stored | body.changed) - assigned_in(scope))
+    seen = later | _read_in_functions(written) | ((body.stored | body.changed) - assigned_in(scope))
     names = {
         name
         for name in body.stored | body.changed
@@ -78,17 +79,21 @@ def is_for_results_here(written: Written, name: str) -> bool:
 
 
 def _read_later(written: Written) -> set[str]:
-    """The variables that are read after the loop, or in a loop around it."""
+    """The variables that are read after the loop, or in a loop around it; of an object as a whole, all attributes."""
     loop, scope = written
     loops = [one for one in ast.walk(scope) if isinstance(one, Head) and any(part is loop for part in ast.walk(one))]
     around = {id(part) for one in loops if one is not loop for part in ast.walk(one)}
     inside = {id(part) for one in loop.body for part in ast.walk(one)} | set(map(id, _only_closed(scope)))
     end, set_anew = loop.body[-1].end_lineno or 0, _set_anew(scope, loop)
-    return {
-        name_of(one)
+    reads = [
+        one
         for one in read_in(walk([scope, *ast.iter_child_nodes(scope)]))
         if id(one) not in inside and (end < one.lineno <= set_anew.get(name_of(one), one.lineno) or id(one) in around)
-    }
+    ]
+    parts = {id(one.value) for one in ast.walk(scope) if isinstance(one, ast.Attribute)}
+    whole = {one.id for one in reads if isinstance(one, ast.Name) and id(one) not in parts}
+    changed = {name_of(one) for one in ast.walk(loop) if isinstance(getattr(one, "ctx", None), ast.Store)}
+    return {name_of(one) for one in reads} | {one for one in changed if "." in one and one.partition(".")[0] in whole}
 
 
 def _only_closed(scope: ast.AST) -> Iterator[ast.AST]:
@@ -126,10 +131,14 @@ def _is_empty(value: ast.expr) -> bool:
     return isinstance(value, ast.List | ast.Dict) and not list(ast.iter_child_nodes(value))[:-1]
 
 
-def _read_in_functions(scope: ast.AST) -> set[str]:
-    """The variables that inner functions read."""
-    inner = [one for one in ast.walk(scope) if isinstance(one, _Function) and one is not scope]
-    return {name_of(one) for each in inner for one in read_in(ast.walk(each))}
+def _read_in_functions(written: Written) -> set[str]:
+    """The variables that functions beside the loop read, not those of their own."""
+    loop, scope = written
+    inside = {id(part) for part in ast.walk(loop)}
+    inner = [
+        one for one in ast.walk(scope) if isinstance(one, _Function) and one is not scope and id(one) not in inside
+    ]
+    return {name for one in inner for name in {name_of(part) for part in read_in(ast.walk(one))} - assigned_in(one)}
 
 
 def _set_anew(scope: ast.AST, loop: Head) -> dict[str, int]:
@@ -317,6 +326,8 @@ class _Walk:
         while isinstance(node, ast.Subscript):
             self._expression(node.slice, known)
             node = node.value
+        if isinstance(node, ast.Attribute) and node.attr in _PLACES:
+            node = node.value
         if name := name_of(node):
             self.changed.add(name)
             self._load(name, known, is_read=False)
@@ -349,7 +360,10 @@ class _Walk:
     def _call(self, one: ast.Call, known: set[str]) -> None:
         if name := next_of(one):
             self.nexts.add(name)
-        if isinstance(one.func, ast.Attribute):
+        if called(one) in PUSHES and one.args:
+            self._change(one.args[0], known)
+            self._within(ast.Tuple(one.args[1:], ast.Load()), known)
+        elif isinstance(one.func, ast.Attribute):
             if one.func.attr in CHANGES or one.func.attr == "clear":
                 self._change(one.func.value, known)
                 (self.emptied if one.func.attr == "clear" else self.added).add(name_of(one.func.value))

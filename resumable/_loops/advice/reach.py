@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeGuard
 
 from .harmless import COMPUTES, WAITS, holds_work, is_repeatable, is_time, of_items, pairs_of, tells
-from .written import CHANGES, base_of, called, name_of
+from .written import CHANGES, PUSHES, base_of, called, name_of
 
 LASTS = ""
 """Stands beside the names of variables for all that lasts or decides."""
@@ -100,6 +100,8 @@ class Reach:
             return {LASTS} if isinstance(node, ast.Name) else self._into(call, name)
         if tells(call) or called(call) in WAITS | _EXITS or isinstance(self._above.get(id(call)), ast.Raise):
             return set()
+        if called(call) in PUSHES:
+            return self._into(call, name) | (set() if node is call.args[0] else self._collection(call.args[0]))
         if called(call) in COMPUTES:
             return self._into(call, name)
         if isinstance(call.func, ast.Attribute) and call.func.attr in CHANGES:
@@ -168,6 +170,8 @@ class Reach:
             return set() if self._counts_trouble(name) else {LASTS}
         if isinstance(call.func, ast.Attribute) and call.func.attr in (*CHANGES, "clear"):
             return self._collection(call.func.value)
+        if called(call) in PUSHES:
+            return self._collection(call.args[0])
         return set() if is_seldom and called(call) not in _WRITES else {LASTS}
 
     def _counts_trouble(self, name: str) -> bool:

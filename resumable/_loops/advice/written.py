@@ -174,6 +174,8 @@ CHANGES = frozenset(
     ("add", "append", "appendleft", "extend", "insert", "pop", "popleft", "remove", "setdefault", "update")
 )
 """The methods that change a collection."""
+PUSHES = frozenset(("heappop", "heappush", "heappushpop", "heapreplace", "insort", "insort_left", "insort_right"))
+"""The functions that change the list that they get first."""
 
 
 def called(call: ast.Call) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import itertools
 import logging
@@ -189,9 +190,46 @@ def under_a_while(stops_at: int | None) -> Any:
     return total
 
 
+def of_slots(stops_at: int | None) -> Any:
+    class Sums:
+        __slots__ = ("total",)
+
+    sums = Sums()
+    sums.total = 0  # type: ignore[attr-defined]
+    with opened() as cp:
+        for item in cp.remaining(range(5)):
+            sums.total += item  # type: ignore[attr-defined]
+            if item == stops_at:
+                raise LookupError
+    return sums
+
+
+def a_pair(stops_at: int | None) -> Any:
+    best = (float("-inf"), None)
+    with opened() as cp:
+        for item in cp.remaining(range(5)):
+            best = max(best, (item, None))
+            if item == stops_at:
+                raise LookupError
+    return best
+
+
+def a_digest(stops_at: int | None) -> Any:
+    digest = hashlib.sha256()
+    with opened() as cp:
+        for item in cp.remaining(range(5)):
+            digest.update(bytes(item))
+            if item == stops_at:
+                raise LookupError
+    return digest.hexdigest()
+
+
 @pytest.mark.parametrize(
     ("job", "told"),
     [
+        (of_slots, "'sums.total' lacks"),
+        (a_pair, "'best' lacks"),
+        (a_digest, "'digest' lacks"),
         (a_file_of_an_object, "does not keep 'of an object.csv'"),
         (an_archive, "does not keep"),
         (a_text_in_memory, "'text' lacks"),

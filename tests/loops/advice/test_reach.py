@@ -92,6 +92,15 @@ ORDINARY = {
         for one in c.values():
             one.close()
         """,
+    "a function of each item": """
+        for x in y:
+            for n in x:
+                def one(i):
+                    save(n, i)
+                for i in n:
+                    one(i)
+        """,
+    "the largest, printed": "h = []\nfor x in y:\n    heappush(h, x)\n    if len(h) > 9: heappop(h)\n    print(h)",
     "two loops": "n = 0\nfor x in y:\n    n += 1\n    print(n)\nn = 0\nfor x in z:\n    n += 1\n    print(n)",
 }
 LOST = {
@@ -125,6 +134,9 @@ LOST = {
         "k = None\nfor x in y:\n    if x.k != k:\n        f = open(x.k, 'w')\n        k = x.k\n    f.write(x)",
         {"k"},
     ),
+    "the smallest ones": ("h = []\nfor x in y:\n    heapq.heappush(h, x)\nprint(h)", {"h"}),
+    "rows of a frame": ("f = Frame()\nfor x in y:\n    f.loc[x.k] = x\nf.save()", {"f"}),
+    "an object as a whole": ("def f():\n    a = A()\n    for x in y:\n        a.n += 1\n    return a", {"a.n"}),
     "an assertion": ("n = 0\nfor x in y:\n    n += 1\n    assert n < 9", {"n"}),
     "what a function returns": ("for x in y:\n    pass\n", set()),
     "the next number": ("numbers = count()\nfor x in y:\n    save(x, next(numbers))", {"numbers"}),
