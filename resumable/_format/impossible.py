@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -44,10 +44,7 @@ def refuse_impossible(kind: type[Any], what: str = "", collections: Collection[s
         raise TypeError(f"{what} could not be loaded again: {path}: {reason}")
     for path, inner in _types_within(msgspec.inspect.type_info(kind), kind.__name__, set()):
         if hasattr(inner, "key_type") and (bad := _not_a_key(inner.key_type)):
-            raise TypeError(
-                f"{what} could not be loaded again: the keys of {path} are of type {bad}, which has no form as a key "
-                "in JSON; use text, such as str(key), or keep a list of pairs: list[tuple[key, value]]"
-            )
+            raise TypeError(_no_form_as_key(what, path, bad))
         if not isinstance(inner, msgspec.inspect.CustomType):
             continue
         custom = inner.cls
@@ -163,6 +160,9 @@ def _refuse_impossible_model(kind: Any, what: str) -> None:
     has_own_form = any((made.field_serializers, made.model_serializers, made.field_validators, made.model_validators))
     if has_own_form or any(field.metadata or field.exclude for field in kind.__pydantic_fields__.values()):
         return
+    for name, field in kind.__pydantic_fields__.items():
+        for path, bad in _keys_without_form(field.annotation, f"{kind.__name__}.{name}"):
+            raise TypeError(_no_form_as_key(what, path, bad))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -175,3 +175,24 @@ def _refuse_impossible_model(kind: Any, what: str) -> None:
                 f"{what} could not be loaded again: {field} has no form in JSON; give it a serializer "
                 "and a validator, or keep it out of the state"
             ) from None
+
+
+def _keys_without_form(annotation: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Dicts in *annotation* whose keys pydantic writes as a text that it cannot read."""
+    inner = get_args(annotation)
+    if inner and issubclass(_class_of(annotation), Mapping) and issubclass(_class_of(inner[0]), (tuple, frozenset)):
+        yield path, _class_of(inner[0]).__name__
+    for one in inner:
+        yield from _keys_without_form(one, f"{path}[]")
+
+
+def _class_of(annotation: Any) -> type[Any]:
+    kind = get_origin(annotation) or annotation
+    return kind if isinstance(kind, type) else object
+
+
+def _no_form_as_key(what: str, path: str, kind: str) -> str:
+    return (
+        f"{what} could not be loaded again: the keys of {path} are of type {kind}, which has no form as a key in JSON; "
+        "use text, such as str(key), or keep a list of pairs: list[tuple[key, value]]"
+    )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, TypedDict
 
 import attr
 import attrs
 import msgspec
+import pydantic
 import pytest
 
 from resumable import checkpointed
@@ -101,3 +102,22 @@ def test_a_state_without_fields_is_refused_on_entry(kind: Any) -> None:
         checkpointed("job", store=MemoryStore(), state=kind),
     ):
         pytest.fail("the block must not be entered")
+
+
+@pytest.mark.parametrize("key", [tuple[int, int], tuple[str, ...], frozenset[int]])
+def test_keys_that_a_model_cannot_read_are_refused(key: Any) -> None:
+    kind = pydantic.create_model("State", rows=(list[dict[key, int]], []))
+
+    with pytest.raises(TypeError, match=r"the keys of State\.rows\[\] are of type .*list of pairs"):
+        refuse_impossible(kind)
+
+
+@pytest.mark.parametrize("key", [int, Path, bool, Literal["a"], tuple[int, int] | str, "Text"])
+def test_keys_that_a_model_can_read_are_not_refused(key: Any) -> None:
+    if key == "Text":
+        key = Annotated[tuple[str, ...], pydantic.PlainSerializer(",".join), pydantic.BeforeValidator(_parts)]
+    refuse_impossible(pydantic.create_model("State", rows=(dict[key, int], {})))
+
+
+def _parts(value: Any) -> Any:
+    return value.split(",") if isinstance(value, str) else value
