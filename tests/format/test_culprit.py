@@ -32,7 +32,7 @@ class Inner(pydantic.BaseModel):
 class Model(pydantic.BaseModel):
     inner: dict[str, Inner] = {}
     raw: list[bytes] = []
-    by_set: dict[frozenset[int], int] = {}
+    by_set: dict[frozenset[int] | str, int] = {}
 
 
 def deep(levels: int) -> Any:
