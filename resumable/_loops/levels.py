@@ -70,6 +70,8 @@ class Levels:
         """*outer* resumes: drop the levels that a save in another thread left for items that are done."""
         for item, level in list(self.within.get(outer, {}).items()):
             if outer.is_through(item):
+                for view in [view for site in level.sites.values() for view in site.runs.values()]:
+                    view.is_dropped = True  # *outer* may show another loop later, in which the item is not done
                 level.sites.clear()
 
     def keep(self, outer: LoopView, item: ItemKey) -> None:

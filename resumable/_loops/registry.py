@@ -398,7 +398,9 @@ class LoopRegistry:
         left = [one for one in self.views.values() if one.context is first.context and one.number > first.number]
         for view in left:
             view.is_abandoned = True
-        self.running.again.retry(left, [one for one in self.views.values() if not (one.was_met or one.is_dropped)])
+        # What stands around the loops of an item that is done is not written again.
+        again = [one for one in left if not one.is_gone]
+        self.running.again.retry(again, [one for one in self.views.values() if not (one.was_met or one.is_dropped)])
         for site in self._levels.sites():
             if site.context is first.context:
                 site.count = first.counts.get(site, 0)

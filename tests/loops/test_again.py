@@ -517,3 +517,41 @@ def test_a_retry_in_an_item_leaves_out_no_row_of_a_later_item(*, is_sink: bool, 
             cp.tick()
 
     assert [*log, *(tmp_path / "rows.txt").read_text().split()] == ["a1", "a2", "b1", "b2", "a1", "b1"]
+
+
+@pytest.mark.parametrize("fails_at", [(18,), (15, 20), (1, 18)])
+def test_a_retry_leaves_out_no_row_that_another_outer_item_has_written(
+    fails_at: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Views of loops are used again, so that those inside of done items must not be looked at."""
+    retry = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(4), retry=tenacity.retry_if_exception_type(OSError), reraise=True
+    )
+    written = list[str]()
+
+    @resumable(operation_id="job", store=tmp_path, retry=retry)
+    def job(cp: Checkpoint) -> list[Any]:
+        log = cp.log("log")
+
+        def write(row: str) -> None:
+            log.append(row)
+            written.append(row)
+            if len(written) in fails_at:
+                raise OSError(row)
+
+        def work(number: int) -> int:
+            write(f"work {number}")  # equal in each chapter
+            return number
+
+        for chapter in cp.remaining(range(2)):
+            write(f"chapter {chapter}")
+            for part, _ in cp.map(work, range(3)):
+                write(f"part {chapter} {part}")
+                for page in cp.remaining(range(2)):
+                    write(f"page {chapter} {part} {page}")
+            write(f"end {chapter}")
+            write(f"very end {chapter}")
+        return list(log)
+
+    rows = job()
+    assert all(rows.count(f"work {number}") >= 2 for number in range(3))
