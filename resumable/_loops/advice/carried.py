@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from .harmless import caches, named_harmless, without_items
-from .reach import Reach, read_in, times_in, walk
+from .reach import Reach, read_in, reads_of, times_in, walk
 from .written import CHANGES, PUSHES, Head, Written, assigned_in, called, name_of, next_of
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -41,10 +41,12 @@ class Carried(NamedTuple):
 @lru_cache(maxsize=256)
 def carried_by(written: Written) -> Carried:
     """What the body of the loop carries on."""
-    loop, scope = written
+    loop, scope, _ = written
     body = _Walk()
     body.body(loop)
     later, at_end = _read_later(written), body.at_end or set()
+    if written.is_cell:  # what nothing reads in this cell, another one does
+        later |= (body.stored | body.changed) - _read_anywhere(scope)
     seen = later | _read_in_functions(written) | ((body.stored | body.changed) - assigned_in(scope))
     names = {
         name
@@ -80,7 +82,7 @@ def is_for_results_here(written: Written, name: str) -> bool:
 
 def _read_later(written: Written) -> set[str]:
     """The variables that are read after the loop, or in a loop around it; of an object as a whole, all attributes."""
-    loop, scope = written
+    loop, scope, _ = written
     loops = [one for one in ast.walk(scope) if isinstance(one, Head) and any(part is loop for part in ast.walk(one))]
     around = {id(part) for one in loops if one is not loop for part in ast.walk(one)}
     inside = {id(part) for one in loop.body for part in ast.walk(one)} | set(map(id, _only_closed(scope)))
@@ -94,6 +96,14 @@ def _read_later(written: Written) -> set[str]:
     whole = {one.id for one in reads if isinstance(one, ast.Name) and id(one) not in parts}
     changed = {name_of(one) for one in ast.walk(loop) if isinstance(getattr(one, "ctx", None), ast.Store)}
     return {name_of(one) for one in reads} | {one for one in changed if "." in one and one.partition(".")[0] in whole}
+
+
+def _read_anywhere(scope: ast.AST) -> set[str]:
+    """The variables that are read, and not only changed."""
+    nodes = list(ast.walk(scope))
+    filled = [one for one in nodes if isinstance(one, ast.Subscript) and isinstance(one.ctx, ast.Store)]
+    only_changed = {id(part) for one in filled for part in (one.value, getattr(one.value, "value", None))}
+    return {name_of(one) for one in reads_of(nodes) if id(one) not in only_changed}
 
 
 def _only_closed(scope: ast.AST) -> Iterator[ast.AST]:
@@ -133,7 +143,7 @@ def _is_empty(value: ast.expr) -> bool:
 
 def _read_in_functions(written: Written) -> set[str]:
     """The variables that functions beside the loop read, not those of their own."""
-    loop, scope = written
+    loop, scope, _ = written
     inside = {id(part) for part in ast.walk(loop)}
     inner = [
         one for one in ast.walk(scope) if isinstance(one, _Function) and one is not scope and id(one) not in inside

@@ -192,6 +192,13 @@ def read_in(nodes: Iterable[ast.AST]) -> Iterator[ast.Name | ast.Attribute]:
     return (one for one in nodes if is_read(one) and id(one) not in methods)
 
 
+def reads_of(part: Iterable[ast.AST]) -> Iterator[ast.Name | ast.Attribute]:
+    """What is read in *part*, without what a method changes, ``x`` of ``x.append(1)``."""
+    nodes = list(part)
+    changed = {id(one.value) for one in nodes if isinstance(one, ast.Attribute) and one.attr in (*CHANGES, "clear")}
+    return (one for one in read_in(nodes) if id(one) not in changed)
+
+
 def is_read(node: ast.AST) -> TypeGuard[ast.Name | ast.Attribute]:
     """Whether the value of a variable is read there, ``x`` or ``self.x``."""
     return isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load) and bool(name_of(node))

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import ast
 import linecache
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from types import CodeType
 
-from .reach import Reach, read_in, walk
-from .written import CHANGES, MOST_LINES, assigned_in, name_of
+from .reach import Reach, reads_of, walk
+from .written import MOST_LINES, assigned_in, name_of
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _FOR_MESSAGES = ("__str__", "__repr__", "__format__")
@@ -29,7 +29,7 @@ def is_for_results(file: str, name: str, code: CodeType, *, is_number: bool) -> 
     tree = _file(file)
     if tree is None or _is_used(tree, code if code.co_filename == file else None, name):
         return True
-    if any(_is_of(one, name) for one in _reads_of(ast.walk(tree))):
+    if any(_is_of(one, name) for one in reads_of(ast.walk(tree))):
         return False
     return not (is_number and _only_counts(tree, name))
 
@@ -45,7 +45,7 @@ def _file(name: str) -> ast.Module | None:
 
 def _is_used(tree: ast.Module, code: CodeType | None, name: str) -> bool:
     is_module = code is not None and code.co_name == "<module>"
-    if not is_module and any(_is_of(one, name) for one in _reads_of(walk(tree.body))):
+    if not is_module and any(_is_of(one, name) for one in reads_of(walk(tree.body))):
         return True
     return any(_lasts_in(one, tree, name) for one in ast.walk(tree) if _is_other(one, code, name))
 
@@ -81,13 +81,6 @@ def _is_of(node: ast.AST, name: str) -> bool:
     if "." in name:
         return isinstance(node, ast.Attribute) and node.attr == name.rpartition(".")[2]
     return isinstance(node, ast.Name) and node.id == name
-
-
-def _reads_of(part: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """What is read in *part*, without what a method changes, ``x`` of ``x.append(1)``."""
-    nodes = list(part)
-    changed = {id(one.value) for one in nodes if isinstance(one, ast.Attribute) and one.attr in (*CHANGES, "clear")}
-    return (one for one in read_in(nodes) if id(one) not in changed)
 
 
 def _only_counts(tree: ast.AST, name: str) -> bool:

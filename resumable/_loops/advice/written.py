@@ -36,10 +36,12 @@ class Written(NamedTuple):
     Attributes:
         loop: The statement.
         scope: The function or module that it is in.
+        is_cell: Whether that is a cell of a notebook: another one may use its variables.
     """
 
     loop: Head
     scope: ast.AST
+    is_cell: bool = False
 
     def nodes(self) -> Iterator[ast.AST]:
         """All that is written in the scope."""
@@ -108,7 +110,9 @@ def _is_tick(node: ast.AST) -> bool:
 def _read(code: CodeType, at: int) -> Written | None:
     scope, here = _point(code, at)
     loop = _loop(scope, *here) if scope is not None else None
-    return Written(loop, scope) if loop is not None and scope is not None else None
+    if loop is None or scope is None:
+        return None
+    return Written(loop, scope, isinstance(scope, ast.Module) and not os.path.exists(code.co_filename))
 
 
 def _point(code: CodeType, at: int) -> tuple[ast.AST | None, tuple[int, int]]:

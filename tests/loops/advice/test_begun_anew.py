@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import itertools
+import linecache
 import logging
 import zipfile
 from collections.abc import Callable, Iterator
@@ -359,3 +360,32 @@ def test_a_variable_that_is_put_into_the_state_but_not_taken_from_it_is_told_of(
             program(cp, stops_at)
 
     assert any("'number' lacks" in one.getMessage() for one in caplog.records) == is_told
+
+
+CELL = """
+total, rows, printed = 0, [], 0
+with checkpointed("job", every(items=1)) as cp:
+    for item in cp.remaining(range(5)):
+        total += item
+        rows.append(item)
+        printed += 1
+        if printed == 1:
+            print(item)
+        if item == stops_at:
+            raise LookupError
+"""
+
+
+def test_what_another_cell_of_a_notebook_may_read_is_told_of(caplog: Any) -> None:
+    name = "<cell of a notebook>"
+    linecache.cache[name] = (len(CELL), None, CELL.splitlines(keepends=True), name)
+    cell = compile(CELL, name, "exec")
+    for stops_at in (3, None):
+        with contextlib.suppress(LookupError):
+            exec(cell, {"checkpointed": checkpointed, "every": every, "stops_at": stops_at})
+
+    told = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    assert [name for name in ("total", "rows", "printed") if any(f"{name!r} lacks" in one for one in told)] == [
+        "total",
+        "rows",
+    ]
