@@ -218,9 +218,9 @@ def test_each_row_is_there_once_whatever_stops_the_program(job: Job) -> None:
     prove_resumable(job, save_every=(1, 3), max_cases=60)
 
 
-@pytest.mark.parametrize("job", [before_the_first_loop, a_header_for_each_outer_item, lines_that_inner_items_continue])
+@pytest.mark.parametrize("job", [before_the_first_loop, lines_that_inner_items_continue])
 def test_a_row_before_a_loop_is_there_once(job: Job) -> None:
-    prove_resumable(job, save_every=(1,), max_cases=20)
+    prove_resumable(job, save_every=(1,), max_cases=6)
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -325,6 +325,7 @@ def test_an_item_that_was_left_in_the_middle_may_write_more_rows(
     assert "differs between runs" not in caplog.text
 
 
+@pytest.mark.slow
 def test_a_program_that_writes_equal_rows_again_is_told_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -73,6 +73,7 @@ def test_the_forecast_is_within_5_percent_of_the_truth_at_each_moment(name: str,
         assert moment.ours == pytest.approx(moment.truth, rel=0.05), moment.label
 
 
+@pytest.mark.slow
 def test_tqdm_and_rich_are_40_percent_off_or_more_where_the_table_says_so() -> None:
     table = [moments(NO_STOP)[0], *(m for m in moments(STOPPED) if m.label.startswith("after"))]
 

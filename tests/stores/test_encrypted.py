@@ -63,6 +63,7 @@ def test_a_wrong_key_is_told_and_nothing_is_touched(inner: type[MemoryStore] | N
     assert CheckpointManager(store=EncryptedStore(store, KEY)).load_checkpoint("job") is not None
 
 
+@pytest.mark.slow
 def test_no_changed_bit_changes_what_comes_out(tmp_path: Path) -> None:
     """All are refused, but for the few bits of base64 that mean nothing."""
     store = files(tmp_path)
