@@ -85,7 +85,11 @@ def jobs() -> Iterator[list[Job]]:
 
 
 def ends_well(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=300)
+    try:
+        output, _ = process.communicate(timeout=150)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # it tells where its threads are
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
     return output
 
