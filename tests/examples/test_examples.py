@@ -72,8 +72,8 @@ class Job:
 
     def close(self) -> None:
         for process in self._started:
-            with process:
-                process.kill()
+            process.kill()
+            print(*process.communicate())  # shown if the test fails
 
 
 @pytest.fixture
