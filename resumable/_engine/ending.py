@@ -143,7 +143,7 @@ def _say_nothing_was_left(operation: Operation) -> None:
 
 
 def _may_have_handed_out(operation: Operation) -> bool:
-    """Whether not each loop of this run was one whose body did the work on its items."""
+    """Whether a loop of this run may have handed out its items without the work on them."""
     return any(view.loop is not None and not view.loop.is_worked_on for view in operation.parts.loops.views.values())
 
 

@@ -66,7 +66,7 @@ class Ledger(ABC):
         return None
 
     def note_end(self, position: int) -> None:
-        """The loop has ended or was left at *position*: what the program does with its input now changes nothing."""
+        """The loop has ended, or was left, at *position*: keep samples, for the program may change its input now."""
         return
 
     def check_under_way(self, position: int) -> None:

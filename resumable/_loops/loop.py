@@ -360,5 +360,5 @@ class Loop(ABC, Generic[T]):
             self.note_end()
 
     def note_end(self) -> None:
-        """The loop has ended or was left: what the program does with its input from now on changes nothing."""
+        """The loop has ended, or was left: keep samples, for the program may change its input now."""
         self._ledger.note_end(self.position)

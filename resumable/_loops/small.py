@@ -402,7 +402,7 @@ class AsyncSmallRemaining(AsyncRemaining[T]):
         return sampled(self._owner.operation_id, self._items, self._as_made)
 
     def note_end(self) -> None:
-        """Nothing: it has kept what its items were."""
+        """Do nothing: the loop keeps all its items as they were."""
 
     # -- progress
 

@@ -120,7 +120,7 @@ def holds_nested_sets(items: Iterable[Any]) -> bool:
 
 
 def _within(item: Any, is_one: Callable[[Any], bool], is_open: Callable[[Any], bool]) -> list[Any]:
-    """What is of a kind, among all that containers, and attributes of what is *open*, lead to; outer ones first."""
+    """What *is_one* finds in *item*: in containers, and in attributes of what *is_open* finds; outer ones first."""
     todo, seen, found = [item], set[int](), []
     for one in todo:  # the list grows meanwhile
         if type(one) in _PLAIN or isinstance(one, NAMED) or id(one) in seen:

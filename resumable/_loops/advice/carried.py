@@ -45,7 +45,7 @@ def carried_by(written: Written) -> Carried:
     body = _Walk()
     body.body(loop)
     later, at_end = _read_later(written), body.at_end or set()
-    if written.is_cell:  # what nothing reads in this cell, another one does
+    if written.is_cell:  # another cell may read what this one only changes
         later |= (body.stored | body.changed) - _read_anywhere(scope)
     seen = later | _read_in_functions(written) | ((body.stored | body.changed) - assigned_in(scope))
     names = {

@@ -240,13 +240,18 @@ def walk(statements: Iterable[ast.AST]) -> Iterator[ast.AST]:
 def _collections_of(scope: ast.AST) -> set[str]:
     """The variables that hold lists, dicts and the like of the program, not collections of a checkpoint."""
     values: dict[str, list[ast.expr]] = defaultdict(list)
-    for one in ast.walk(scope):
-        if isinstance(one, ast.Assign):
-            for target, value in pairs_of(one):
-                values[name_of(target)].append(value)
-        elif isinstance(one, ast.AnnAssign) and one.value is not None:
-            values[name_of(one.target)].append(one.value)
+    for target, value in _assigned(scope):
+        values[name_of(target)].append(value)
     return {name for name, all_of in values.items() if all(map(_is_collection, all_of))}
+
+
+def _assigned(part: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """What *part* assigns to, and the values."""
+    for one in ast.walk(part):
+        if isinstance(one, ast.Assign):
+            yield from pairs_of(one)
+        elif isinstance(one, ast.AnnAssign) and one.value is not None:
+            yield one.target, one.value
 
 
 def _is_collection(value: ast.expr) -> bool:
@@ -259,11 +264,10 @@ def _is_collection(value: ast.expr) -> bool:
 def times_in(part: ast.AST) -> set[str]:
     """The variables that only times are put into: of the last request, of all items, items for each second."""
     values: dict[str, list[ast.expr]] = defaultdict(list)
+    for target, value in _assigned(part):
+        values[base_of(target)].append(value)
     for one in ast.walk(part):
-        if isinstance(one, ast.Assign):
-            for target, value in pairs_of(one):
-                values[base_of(target)].append(value)
-        elif isinstance(one, ast.AugAssign):
+        if isinstance(one, ast.AugAssign):
             values[base_of(one.target)].append(one.value)
         elif isinstance(one, ast.For | ast.AsyncFor | ast.comprehension):
             for name in ast.walk(one.target):
