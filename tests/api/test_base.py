@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from resumable import (
 from resumable._engine.session import Session
 from resumable.testing import ManualClock
 from tests.support.blocks import Stop, saved, stopped
+from tests.support.interrupts import busy_switching
 
 
 def test_the_state_may_be_replaced_by_another_dict(manager: CheckpointManager) -> None:
@@ -126,10 +126,8 @@ def test_the_first_tick_of_the_automatic_strategy_saves_once(manager: Checkpoint
 
 @pytest.fixture
 def _busy_threads() -> Any:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
+    with busy_switching():
+        yield
 
 
 def in_threads(count: int, work: Any) -> list[BaseException]:

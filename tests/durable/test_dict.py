@@ -6,11 +6,8 @@ import copy
 import gc
 import json
 import pickle
-import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
 from typing import Any
@@ -27,6 +24,7 @@ from resumable._durable.dict import DurableDict
 from resumable._durable.frozen import FrozenDict
 from resumable._errors import StateEncodeError
 from tests.support.durable import saved, text_of
+from tests.support.interrupts import busy_switching, needs_signals, signals
 
 
 def test_a_save_writes_what_was_set_and_deleted_since_the_last() -> None:
@@ -428,16 +426,6 @@ class LockedDict(DurableDict):
     pop = locked(DurableDict.pop)
 
 
-@contextmanager
-def busy_switching() -> Iterator[None]:
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(interval)
-
-
 @pytest.mark.parametrize("kind", [DurableDict, LockedDict])
 @pytest.mark.parametrize("shared", [True, False], ids=["same keys", "own keys"])
 def test_no_change_is_lost_while_many_threads_write_and_another_saves(kind: Any, shared: bool) -> None:
@@ -452,7 +440,7 @@ def test_no_change_is_lost_while_many_threads_write_and_another_saves(kind: Any,
                 files.pop(f"k{n % 13}" if shared else f"{number}:{n - 3}", None)
 
     threads = [threading.Thread(target=write, args=[number]) for number in range(writers)]
-    with busy_switching():
+    with busy_switching(1e-6):
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):
@@ -472,13 +460,16 @@ def test_no_change_is_lost_while_many_threads_write_and_another_saves(kind: Any,
     assert set(map(type, files.values())) == {FrozenDict}
 
 
+@needs_signals
 def test_a_signal_handler_may_write_while_a_save_begins() -> None:
     """It comes between two steps of the save, in the save's own thread: no lock keeps it off."""
-    files, disk, numbers = DurableDict(), Replay({}), count()
+    files, disk, handled = DurableDict(), Replay({}), 0
 
     def handle(number: int, frame: Any) -> None:
-        if (many := next(numbers)) < 1000:  # else a slow machine never comes to the end of one step without a signal
-            files[f"handled {many}"] = {"n": 1}
+        nonlocal handled
+        if handled < 1000:  # else a slow machine never comes to the end of one step without a signal
+            files[f"handled {handled}"] = {"n": 1}
+            handled += 1
 
     def save() -> None:
         files.hold()
@@ -491,19 +482,13 @@ def test_a_signal_handler_may_write_while_a_save_begins() -> None:
     files.update({f"k{n}": n for n in range(300)})
     files.boundary.move()
     files.update({f"k{n}": -n for n in range(300)})  # by the unfinished item
-    before = signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
-    try:
-        for _ in range(1000):
+    with signals(handle, 1e-4):
+        while handled < 200:
             save()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
     files.boundary.move()
     save()
 
     assert disk.result() == files
-    assert next(numbers) > 100
 
 
 def test_freezing_loaded_values_does_not_undo_what_another_thread_assigns() -> None:
@@ -514,7 +499,7 @@ def test_freezing_loaded_values_does_not_undo_what_another_thread_assigns() -> N
             files[str(n)] = {"n": -1}
 
     thread = threading.Thread(target=write)
-    with busy_switching():
+    with busy_switching(1e-6):
         thread.start()
         for n in reversed(range(3000)):
             assert files[str(n)]["n"] in (n, -1)

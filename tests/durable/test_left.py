@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +21,7 @@ from resumable._runtime import interpreter
 from resumable._runtime.interpreter import has_gil
 from tests.durable.test_dict import AnyUse
 from tests.support.durable import saved, text_of
+from tests.support.interrupts import busy_switching
 
 pytestmark = pytest.mark.skipif(not has_gil(), reason="reference counts do not tell who holds an object here")
 
@@ -316,15 +316,13 @@ def test_a_copy_of_what_is_left_shows_nobody_another_class() -> None:
             seen.add(type(files))
 
     thread = threading.Thread(target=look)
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    thread.start()
-    try:
-        for _ in range(60):
-            assert len(files.snapshot()) == 20_000
-    finally:
-        sys.setswitchinterval(before)
-        stopped.set()
-        thread.join()
+    with busy_switching(1e-6):
+        thread.start()
+        try:
+            for _ in range(60):
+                assert len(files.snapshot()) == 20_000
+        finally:
+            stopped.set()
+            thread.join()
     assert DurableDict not in seen
     assert left(files) == 20_000

@@ -21,6 +21,7 @@ import tenacity
 
 from resumable import Checkpoint, checkpointed, every
 from resumable._durable import sink as sink_module
+from tests.support.interrupts import busy_switching
 from tests.support.loops import both_ways, stepping
 
 __all__ = ["stepping"]
@@ -284,8 +285,6 @@ def test_saves_beside_a_loop_hold_the_ends_of_items() -> None:
     with checkpointed("job", every(hours=1), store="ck") as cp:
         cut = cp._operation.parts.cut
         log, counts, members = cp.log("log"), cp.mapping("counts"), cp.set("members")
-        before = sys.getswitchinterval()
-        sys.setswitchinterval(1e-5)
 
         def saving() -> None:
             while not is_over.is_set():
@@ -299,19 +298,19 @@ def test_saves_beside_a_loop_hold_the_ends_of_items() -> None:
                 time.sleep(random.random() / 5000)
 
         thread = threading.Thread(target=saving)
-        try:
-            for item in cp.remaining(range(20_000)):
-                if item == 1:
-                    thread.start()
-                log.append(item)
-                counts[f"a{item}"] = item
-                counts["last"] = item
-                members.add(item)
-                counts[f"b{item}"] = item
-        finally:
-            is_over.set()
-            thread.join()
-            sys.setswitchinterval(before)
+        with busy_switching():
+            try:
+                for item in cp.remaining(range(20_000)):
+                    if item == 1:
+                        thread.start()
+                    log.append(item)
+                    counts[f"a{item}"] = item
+                    counts["last"] = item
+                    members.add(item)
+                    counts[f"b{item}"] = item
+            finally:
+                is_over.set()
+                thread.join()
 
     assert len(seen) > 3
     assert [(n, n, n, n) for n, *_ in seen] == [(n, log, (count - 1) // 2, s) for n, log, count, s in seen]

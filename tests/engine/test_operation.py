@@ -25,6 +25,7 @@ from resumable._engine.capture import CapturedLoops
 from resumable.stores import FileStore
 from resumable.stores._file import FileLease
 from resumable.testing import FaultyStore
+from tests.support.interrupts import needs_signals, signals
 
 PADDING = {f"{number}": "x" * 90 for number in range(120)}
 NEVER = every(hours=1000)
@@ -346,16 +347,16 @@ def test_a_signal_handler_that_saves_during_each_save_is_heard_without_end(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
+@needs_signals
 def test_a_signal_handler_that_saves_while_another_thread_does_is_not_nested_without_end(tmp_path: Path) -> None:
     """Each call waits for the thread, and is interrupted by the next one, which must not wait as well."""
-    gate, is_within, calls = threading.Event(), threading.Event(), 0
+    gate, is_within, stop, calls = threading.Event(), threading.Event(), threading.Event(), 0
 
     def handler(*_: object) -> None:
         nonlocal calls
         calls += 1
         if calls > 1.5 * sys.getrecursionlimit():
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            stop.set()
             gate.set()
         cp.save("preempted")
 
@@ -364,19 +365,14 @@ def test_a_signal_handler_that_saves_while_another_thread_does_is_not_nested_wit
             is_within.set()
             gate.wait()
 
-    old = signal.signal(signal.SIGALRM, handler)
-    try:
-        with checkpointed("job", NEVER, store=tmp_path, auto_cleanup=False) as cp:
-            cp.before_save(hold)
-            saver = threading.Thread(target=cp.save)
-            saver.start()
-            is_within.wait()
-            signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0005)
+    with checkpointed("job", NEVER, store=tmp_path, auto_cleanup=False) as cp:
+        cp.before_save(hold)
+        saver = threading.Thread(target=cp.save)
+        saver.start()
+        is_within.wait()
+        with signals(handler, 0.0005, stop):
             gate.wait()
             saver.join()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
 
     assert saved(tmp_path).metadata.last_save_reason
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from resumable import CheckpointData, CheckpointManager, InputChangedError, chec
 from resumable._format.restore import restore
 from resumable._loops.registry import LoopRegistry
 from resumable.testing import MemoryStore
+from tests.support.interrupts import busy_switching
 
 NEVER = every(hours=1000)
 
@@ -381,9 +381,7 @@ def test_loops_at_one_place_in_several_threads_need_names(manager: CheckpointMan
 
 
 def test_threads_that_make_a_loop_at_the_same_moment_are_refused_as_well(manager: CheckpointManager) -> None:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
+    with busy_switching():
         for _ in range(20):
             refused: list[str] = []
             both = threading.Barrier(2, timeout=300)
@@ -405,8 +403,6 @@ def test_threads_that_make_a_loop_at_the_same_moment_are_refused_as_well(manager
                     thread.join()
                 cp.finalize()
             assert [text for text in refused if "give each a name=" in text]
-    finally:
-        sys.setswitchinterval(before)
 
 
 async def test_loops_at_one_place_in_several_tasks_need_names(manager: CheckpointManager) -> None:

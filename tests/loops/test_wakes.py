@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import signal
-import sys
 import threading
 from collections import deque
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 
 from resumable._loops.remaining import Remaining
+from tests.support.interrupts import busy_switching, needs_signals, signals
 from tests.support.loops import SOURCES, FakeOwner, both_ways, in_c, loop_over, saved, stepping
 
 __all__ = ["stepping"]  # a fixture
@@ -83,20 +82,18 @@ def test_wakes_from_other_threads_lose_no_item_and_no_count(source: str, options
     position, owner = -1, FakeOwner(then=then)
     loop = loop_over(SOURCES[source](count), owner, **options)
     threads = [threading.Thread(target=disturb) for _ in range(2)]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        for thread in threads:
-            thread.start()
-        for item in loop:
-            if item != position + 1:
-                wrong.append((item, position))
-            position = item
-    finally:
-        stop.set()
-        sys.setswitchinterval(interval)
-        for thread in threads:
-            thread.join()
+    with busy_switching():
+        try:
+            for thread in threads:
+                thread.start()
+            for item in loop:
+                if item != position + 1:
+                    wrong.append((item, position))
+                position = item
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
 
     assert wrong == []
     assert loop.done() == count
@@ -107,7 +104,7 @@ def test_wakes_from_other_threads_lose_no_item_and_no_count(source: str, options
 @both_ways
 @followed
 @pytest.mark.parametrize("source", ["list", "generator", "own class"])
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs an interval timer")
+@needs_signals
 @pytest.mark.slow
 def test_a_signal_handler_reads_the_exact_count(source: str, options: dict[str, Any], count: int) -> None:
     """It runs between any two bytecodes: in the body, in the source, in a check-in, in the key's function."""
@@ -122,18 +119,13 @@ def test_a_signal_handler_reads_the_exact_count(source: str, options: dict[str, 
         loop.wake()
 
     position, is_in_body = -1, False
-    previous = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
-    try:
+    with signals(handler, 0.0002):
         for item in loop:
             position = item
             is_in_body = True
             for _ in range(10):
                 abs(item)  # a call is where handlers run
             is_in_body = False
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
 
     assert [(done, last) for done, last, is_in_body in seen if is_in_body and done != last] == []
     # Elsewhere `position` may still name the item before, which is done.
