@@ -63,6 +63,12 @@ FLOORS = (
     "_text",
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(reversed(FLOORS)) for room in (rooms.split() or [""])}
+INNER_ROOMS: dict[str, set[str]] = {
+    "_loops.inputs": set(),
+    "_loops.ledgers": {"_loops.inputs"},
+    "_loops.places": set(),
+}
+"""What rooms inside a room may know of it."""
 GROUND_FLOOR = 20
 """So many names may stand in the package's own folder."""
 
@@ -78,14 +84,15 @@ PURE = (
         "_format.typed",
     ),
     *(
-        "_loops.by_key",
-        "_loops.by_page",
-        "_loops.by_position",
-        "_loops.fingerprint",
-        "_loops.out_of_order",
-        "_loops.place",
+        "_loops.inputs.fingerprint",
+        "_loops.inputs.sources",
+        "_loops.ledgers.by_key",
+        "_loops.ledgers.by_page",
+        "_loops.ledgers.by_position",
+        "_loops.ledgers.out_of_order",
+        "_loops.places.place",
     ),
-    *("_loops.sites", "_loops.sources", "_loops.view"),
+    *("_loops.sites", "_loops.view"),
     *("ratelimit._bodies", "ratelimit._budget", "ratelimit._headers", "ratelimit._limits", "ratelimit._meter"),
     *("ratelimit._refusals", "ratelimit._response", "ratelimit._values"),
 )
@@ -107,7 +114,7 @@ NO_TEST_OF_ITS_NAME_STILL: dict[str, str] = {}
 
 FOREIGN = {
     # Where others offer no public name for what is needed.
-    "_loops.place": {"sys._getframe"},
+    "_loops.places.place": {"sys._getframe"},
     "_loops.running": {"asyncio._get_running_loop"},  # what asyncio itself asks: the public one raises, in 1 us
     "_loops.map.clusters": {"executor._client", "executor._kwargs"},  # distributed's ClientExecutor
     "_loops.map.executors": {
@@ -241,6 +248,14 @@ def test_imports_only_go_down(module: str) -> None:
     assert up == set()
 
 
+@pytest.mark.parametrize("room", INNER_ROOMS)
+def test_inner_rooms_know_only_those_below_them(room: str) -> None:
+    inside = {name for module in FILES if module.startswith(f"{room}.") for name in imports_of(module)[0]}
+    outer = room_of(room)
+
+    assert {name.rpartition(".")[0] for name in inside if room_of(name) == outer} - {room} <= INNER_ROOMS[room]
+
+
 def test_imports_go_in_no_circle() -> None:
     order = TopologicalSorter({module: imports_of(module)[0] for module in FILES})
 
@@ -326,7 +341,7 @@ def _is_own(value: ast.expr) -> bool:
     return ast.unparse(value) in ("self", "cls", "super()", "type(self)")
 
 
-FRAMES = ("_loops.place", "_loops.spots")
+FRAMES = ("_loops.places.place", "_loops.places.spots")
 """What reads from frames where the program stands."""
 
 
@@ -396,7 +411,7 @@ def test_tests_mirror_the_rooms() -> None:
 
 
 def test_the_test_of_a_module_has_its_name() -> None:
-    """``resumable/_loops/by_key.py`` is tested by ``tests/loops/test_by_key.py``."""
+    """``resumable/_loops/running.py`` is tested by ``tests/loops/test_running.py``."""
     tests = PACKAGE.parent / "tests"
     without = set()
     for module, path in FILES.items():

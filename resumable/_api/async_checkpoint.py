@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .._durable.sink_file import Existing
     from .._engine.options import Options
     from .._engine.quota import Wait
-    from .._loops.by_page import Changed
-    from .._loops.by_position import Fingerprint
+    from .._loops.ledgers.by_page import Changed
+    from .._loops.ledgers.by_position import Fingerprint
     from .._loops.map.results import OnError
     from .._loops.pages import ItemsOf
     from .._loops.remaining_async import AsyncRemaining

@@ -18,7 +18,7 @@ from .base import KeyOf, T
 from .checkpointed import checkpointed
 
 if TYPE_CHECKING:
-    from .._loops.by_position import Fingerprint
+    from .._loops.ledgers.by_position import Fingerprint
 
 _log = logging.getLogger("resumable")
 _NAME = "loop"

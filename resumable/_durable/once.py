@@ -15,8 +15,8 @@ import msgspec
 
 from .._errors import UnknownOutcomeError
 from .._json import check, check_unicode, encode
-from .._loops.fingerprint import digest
-from .._loops.values import ValuelessError
+from .._loops.inputs.fingerprint import digest
+from .._loops.inputs.values import ValuelessError
 from .._runtime.steps import Exchange
 from .._text import shortened
 

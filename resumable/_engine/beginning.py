@@ -11,7 +11,7 @@ import msgspec
 from .._durable import Durable
 from .._errors import StateEncodeError
 from .._format import typed
-from .._loops import place, program
+from .._loops.places import place, program
 
 if TYPE_CHECKING:
     from .._format.restore import Restored

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .._loops import place
+from .._loops.places import place
 from .._runtime.interpreter import point_in
 from .headings import Ticking, is_in_ticks, ticks_in_loop
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
-from .._loops import place, program
+from .._loops.places import place, program
 from .._runtime.boundary import Noting, Where
 from .._runtime.interpreter import point_in
 

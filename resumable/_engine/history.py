@@ -14,8 +14,8 @@ import msgspec
 
 from .._format.sections import Run, Sections
 from .._format.trail import Point, RunMark, Trail, WaitMark
-from .._loops.by_position import ItemKey
-from .._loops.failed import error_text
+from .._loops.ledgers.by_position import ItemKey
+from .._loops.ledgers.failed import error_text
 from .._runtime.interpreter import HOST
 from .._runtime.signals import name_of
 from .._strategies import (

@@ -21,7 +21,7 @@ from .._format.sections import Finished, Sections
 from .._format.typed import TypedState
 from .._format.values import Values
 from .._json import Checker, check, warn_once_per_path
-from .._loops.failed import Failed
+from .._loops.ledgers.failed import Failed
 from .._loops.registry import LoopRegistry
 from .._models import CheckpointMetadata
 from .._runtime.clock import Instant

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from .._loops import place
 from .._loops.advice.ticking import look_at_ticking
+from .._loops.places import place
 from .._runtime.interpreter import is_named_by_user, kept_in_variables_only
 
 if TYPE_CHECKING:

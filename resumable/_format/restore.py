@@ -15,7 +15,7 @@ import msgspec
 from .._durable.changes import Replay
 from .._errors import CheckpointCorruptError
 from .._json import LEAVES, unspelled
-from .._loops.by_key import merged
+from .._loops.ledgers.by_key import merged
 from .._loops.view import FIELDS
 from .._models import CheckpointData, CheckpointMetadata, check_metadata
 from .._runtime.interpreter import collector_paused

@@ -17,7 +17,7 @@ import msgspec
 
 from .._runtime.boundary import Boundary, Noting, Where
 from .._runtime.interpreter import running_here
-from .by_position import ItemKey
+from .ledgers.by_position import ItemKey
 
 if TYPE_CHECKING:
     from .view import LoopView

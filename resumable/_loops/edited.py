@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from .._errors import InputChangedError
 from .._text import command_for
-from . import place, program
+from .places import place, program
 from .sites import Level, Site
 from .view import LoopView
 

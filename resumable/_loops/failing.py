@@ -7,10 +7,11 @@ from typing import Any, Generic, TypeVar
 
 from .._runtime.interpreter import raised_at
 from .._text import shortened
-from . import consumers, place
-from .by_position import ItemKey
-from .failed import Failed, entries_of, error_text, is_there_again
+from . import consumers
+from .ledgers.by_position import ItemKey
+from .ledgers.failed import Failed, entries_of, error_text, is_there_again
 from .loop import Loop, LoopOwner
+from .places import place
 
 T = TypeVar("T")
 

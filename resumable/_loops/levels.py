@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .by_position import ItemKey
+from .ledgers.by_position import ItemKey
 from .sites import Level, Site
 from .view import LoopView
 

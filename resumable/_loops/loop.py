@@ -9,13 +9,14 @@ from weakref import ref
 
 from .._runtime.boundary import Boundary, working
 from .._text import shortened
-from . import consumers, sources
+from . import consumers
 from .apart import Apart
-from .by_position import ItemKey, Ledger, PositionLedger, Saved
+from .inputs import sources
+from .ledgers.by_position import ItemKey, Ledger, PositionLedger, Saved
 
 if TYPE_CHECKING:
-    from .failed import Failed
     from .failing import Retries
+    from .ledgers.failed import Failed
 
 T = TypeVar("T")
 Items_co = TypeVar("Items_co", covariant=True)

@@ -14,8 +14,8 @@ from .._runtime.interpreter import has_gil
 from .._runtime.steps import Exchange, exchange, exchange_async
 from .._text import shortened
 from .apart import is_apart
-from .by_page import Changed, PageLedger
-from .by_position import Saved
+from .ledgers.by_page import Changed, PageLedger
+from .ledgers.by_position import Saved
 from .loop import LoopOwner
 from .remaining import PassingRemaining, Remaining, SteppingRemaining
 from .remaining_async import AsyncRemaining

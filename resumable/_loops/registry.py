@@ -10,17 +10,17 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from .._runtime.interpreter import is_alive, running_here, stack
-from . import place
-from .anew import SmallLoops
-from .by_position import ItemKey
 from .edited import check_body, check_nesting, is_lost_with_outer, moved_from
-from .failed import Around as FailedAround
-from .failed import Failed
+from .inputs.values import ValuelessError
+from .ledgers.by_position import ItemKey
+from .ledgers.failed import Around as FailedAround
+from .ledgers.failed import Failed
 from .levels import Levels
 from .loop import Loop
+from .places import place
 from .running import Around, Opening, RunningLoops
 from .sites import Level, Site
-from .values import ValuelessError
+from .small.anew import SmallLoops
 from .view import LoopView
 
 Make = Callable[[str, dict[str, Any] | None], Loop[Any]]

@@ -15,18 +15,20 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .._runtime.interpreter import has_gil
-from . import consumers, place, sources
+from . import consumers
 from .advice.bodies import look_at_body
 from .advice.gathering import look_at_gathering
 from .apart import is_apart
-from .by_key import KeyLedger
-from .by_page import PageLedger
-from .by_position import Fingerprint, ItemKey, PositionLedger, Saved
 from .failing import Retries, all_of, given_again, late_retries, retries_of
+from .inputs import sources
+from .ledgers.by_key import KeyLedger
+from .ledgers.by_page import PageLedger
+from .ledgers.by_position import Fingerprint, ItemKey, PositionLedger, Saved
 from .loop import Loop, LoopOwner
+from .places import place
 
 if TYPE_CHECKING:
-    from .failed import Failed
+    from .ledgers.failed import Failed
 
 T = TypeVar("T")
 

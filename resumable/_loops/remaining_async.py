@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import ref
 
 from .._runtime.interpreter import is_at_async_for, running_here
-from . import consumers, place, sources
+from . import consumers
 from .advice.bodies import look_at_body
 from .advice.gathering import look_at_gathering
-from .by_position import Fingerprint, ItemKey, PositionLedger, Saved
 from .failing import Retries, all_of, late_retries, retries_of
+from .inputs import sources
+from .ledgers.by_position import Fingerprint, ItemKey, PositionLedger, Saved
 from .loop import Loop, LoopOwner
+from .places import place
 from .remaining import OrderedLedger, ledger_for, source_of
 
 if TYPE_CHECKING:
-    from .failed import Failed
+    from .ledgers.failed import Failed
 
 T = TypeVar("T")
 

@@ -15,11 +15,11 @@ import msgspec
 
 from .._runtime.boundary import Boundary
 from .._runtime.interpreter import is_alive, running_here
-from . import place
 from .again import LevelKey, WrittenAgain
 from .apart import Apart, of_here
-from .by_position import ItemKey
+from .ledgers.by_position import ItemKey
 from .loop import Loop, mapped_item
+from .places import place
 from .view import LoopView
 
 _log = logging.getLogger("resumable")

@@ -16,10 +16,11 @@ from .._errors import InputChangedError
 from .._runtime.boundary import Where
 from .._runtime.interpreter import references_to
 from .._text import command_for
-from . import fingerprint, place
 from .again import spanned
-from .by_position import ItemKey
+from .inputs import fingerprint
+from .ledgers.by_position import ItemKey
 from .loop import Ends, Loop, Over
+from .places import place
 from .view import NEVER_BEGUN, Identity, LoopView, read, written
 
 KEPT = 4

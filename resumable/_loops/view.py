@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import msgspec
 
 from .._runtime.boundary import Where
-from . import place
 from .again import NOTHING, Wrote, merged
-from .by_position import ItemKey
+from .ledgers.by_position import ItemKey
 from .loop import Loop, Over
+from .places import place
 
 
 class Identity(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -9,8 +9,8 @@ from typing import Any
 from .._format.document import VERSION, object_chunks, sign
 from .._format.sections import ListedSections, Run, Sections
 from .._json import SPELLED, encode, encode_spelled, is_plain
-from .._loops.by_key import count_in_ranges
-from .._loops.failed import Failed
+from .._loops.ledgers.by_key import count_in_ranges
+from .._loops.ledgers.failed import Failed
 from .._models import CheckpointData
 from .._text import hidden, hidden_in_line, hide
 

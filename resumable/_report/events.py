@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from .._errors import RateLimitExhausted
-from .._loops.failed import error_text
+from .._loops.ledgers.failed import error_text
 from .._runtime.observer import Observed, Observer
 
 EventName = Literal[

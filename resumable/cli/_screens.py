@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .._loops.by_key import to_ranges
+from .._loops.ledgers.by_key import to_ranges
 from .._report.live import Live, live
 from .._report.shards import Sum
 from .._report.summary import State, Summary

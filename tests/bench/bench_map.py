@@ -22,9 +22,9 @@ from queue import SimpleQueue
 from typing import Any
 
 from resumable import checkpointed, every
+from resumable._loops.ledgers.out_of_order import OutOfOrderLedger
 from resumable._loops.map.executors import adapted
 from resumable._loops.map.map_loop import map_loop
-from resumable._loops.out_of_order import OutOfOrderLedger
 from tests.faults.map_job import engine
 from tests.support.loops import FakeOwner
 

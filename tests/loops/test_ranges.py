@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resumable._loops.by_key import count_in_ranges, from_ranges, to_ranges
+from resumable._loops.ledgers.by_key import count_in_ranges, from_ranges, to_ranges
 
 numbers = st.sets(st.integers(0, 60)).map(sorted)
 

@@ -20,7 +20,7 @@ from tenacity import RetryCallState
 from ..._runtime import signals
 from ..._runtime.processes import die_with_parent
 from ..._runtime.terminal import write_above_lines
-from ..by_position import ItemKey
+from ..ledgers.by_position import ItemKey
 from .calls import Call, MappedFunction, call_batch_remotely, call_remotely
 from .clusters import as_executor, is_ray
 

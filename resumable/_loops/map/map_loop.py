@@ -8,13 +8,14 @@ from typing import Any, TypeVar, cast
 
 from ..._runtime.boundary import Boundary, HeldBack, working_for
 from ..._text import shortened
-from .. import place, sources
 from ..advice.bodies import look_at_results
-from ..by_key import KeyLedger
-from ..by_position import ItemKey, Saved
-from ..failed import Failed, entries_of, error_text, is_there_again
+from ..inputs import sources
+from ..ledgers.by_key import KeyLedger
+from ..ledgers.by_position import ItemKey, Saved
+from ..ledgers.failed import Failed, entries_of, error_text, is_there_again
+from ..ledgers.out_of_order import OutOfOrderLedger
 from ..loop import Loop, LoopOwner
-from ..out_of_order import OutOfOrderLedger
+from ..places import place
 
 AnyOrderLedger = KeyLedger | OutOfOrderLedger
 

@@ -13,7 +13,7 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import Any
 
-from ..by_position import ItemKey
+from ..ledgers.by_position import ItemKey
 from .calls import PENDING, BatchCall, Call, Failure, MappedFunction, WorkerResult
 from .clusters import is_crash, of_the_call
 from .executors import ExecutorHandle

@@ -12,8 +12,8 @@ import tenacity
 from ..._errors import TooManyFailedError
 from ..._retry import Saver, check_policy, reason
 from ..._text import shortened
-from ..by_position import ItemKey
-from ..failed import error_text
+from ..ledgers.by_position import ItemKey
+from ..ledgers.failed import error_text
 from ..loop import Items_co, LoopOwner
 from .calls import LIMITS
 from .grace import Grace

@@ -15,7 +15,7 @@ import tenacity
 
 from ..._retry import chain_async
 from ..._runtime.boundary import working_for
-from ..by_position import ItemKey
+from ..ledgers.by_position import ItemKey
 from .calls import settings_of
 from .map_loop import MapLoop
 from .results import PLAIN, EndingHandler, MapOwner, MapSettings

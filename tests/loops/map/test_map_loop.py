@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resumable import InputChangedError
-from resumable._loops.by_key import merged
-from resumable._loops.failed import Failed, error_text
+from resumable._loops.ledgers.by_key import merged
+from resumable._loops.ledgers.failed import Failed, error_text
+from resumable._loops.ledgers.out_of_order import OutOfOrderLedger
 from resumable._loops.map.map_loop import MapLoop, map_loop
-from resumable._loops.out_of_order import OutOfOrderLedger
 from resumable._loops.remaining import remaining
 from tests.support.loops import FakeOwner
 

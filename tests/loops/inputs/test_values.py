@@ -24,8 +24,8 @@ import pytest
 
 from resumable import checkpointed, every
 from resumable._errors import InputChangedError, StateEncodeError
-from resumable._loops.fingerprint import digest
-from resumable._loops.values import ValuelessError, _within
+from resumable._loops.inputs.fingerprint import digest
+from resumable._loops.inputs.values import ValuelessError, _within
 from resumable.testing import MemoryStore
 from tests.support.loops import FakeOwner, both_ways, loop_over, saved, stepping, stopped_at
 
@@ -195,7 +195,7 @@ def test_two_columns_of_a_row_may_have_one_name() -> None:
 def test_neither_print_options_nor_the_width_of_the_terminal_count(options: str, width: str) -> None:
     pytest.importorskip("pandas")
     program = (
-        "import numpy as np, pandas as pd; from resumable._loops.fingerprint import digest;"
+        "import numpy as np, pandas as pd; from resumable._loops.inputs.fingerprint import digest;"
         f"{options}\n"
         "values = np.arange(40.0).reshape(2, 20) / 7; print(digest([values, pd.DataFrame(values)]))"
     )
@@ -341,7 +341,7 @@ def test_a_lambda_counts_with_what_it_was_given() -> None:
 def test_neither_the_order_of_a_set_nor_the_locale_counts(tmp_path: Path) -> None:
     (tmp_path / "shown.py").write_text(
         "import sys; from collections import UserList, deque; from types import SimpleNamespace\n"
-        "from resumable._loops.fingerprint import digest\n"
+        "from resumable._loops.inputs.fingerprint import digest\n"
         "names = {'Ada', 'Bob', 'Cid', 'Dan', 'Eve'}\n"
         "class Team:\n    def __init__(self): self.names = names\n    def __repr__(self): return f'T{self.names}'\n"
         "class Deep(Team):\n    def __init__(self): self.names = {'all': [names]}\n"

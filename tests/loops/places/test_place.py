@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from resumable._loops import place, program
+from resumable._loops.places import place, program
 from resumable._runtime.interpreter import stack
 
 OTHER_PYTHONS = ("3.11", "3.12", "3.13")

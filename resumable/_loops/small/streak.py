@@ -7,20 +7,20 @@ from threading import RLock
 from types import FrameType
 from typing import Any
 
-from .._runtime.interpreter import references
-from . import sources
-from .again import NOTHING
-from .by_key import KeyLedger
-from .by_position import ItemKey
-from .levels import Levels
-from .loop import Ends, Loop, Over
-from .remaining import OrderedLedger
-from .running import Running, RunningLoops, is_suspended
-from .sites import KEPT, Level, has_ended
-from .small import MOST, Common, SmallRemaining, quickly, sampled
-from .sources import PLAIN
-from .spots import Way
-from .view import NEVER_BEGUN
+from ..._runtime.interpreter import references
+from ..again import NOTHING
+from ..inputs import sources
+from ..inputs.sources import PLAIN
+from ..ledgers.by_key import KeyLedger
+from ..ledgers.by_position import ItemKey
+from ..levels import Levels
+from ..loop import Ends, Loop, Over
+from ..places.spots import Way
+from ..remaining import OrderedLedger
+from ..running import Running, RunningLoops, is_suspended
+from ..sites import KEPT, Level, has_ended
+from ..view import NEVER_BEGUN
+from .loops import MOST, Common, SmallRemaining, quickly, sampled
 
 _MANY = 512
 """So many inputs are kept until somebody looks."""

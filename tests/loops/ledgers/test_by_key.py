@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resumable._errors import InputChangedError
-from resumable._loops.by_key import KeyLedger, merged
+from resumable._loops.ledgers.by_key import KeyLedger, merged
 from resumable._loops.remaining import PassingRemaining, SteppingRemaining
 from resumable._loops.remaining_async import remaining_async
 from tests.support.loops import SOURCES, AsyncFakeOwner, FakeOwner, loop_over, saved, stepping, stopped_at

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from .._json import is_plain
-from .._text import hidden
+from ..._json import is_plain
+from ..._text import hidden
 from . import values
 
 SHOWN_LETTERS = 80

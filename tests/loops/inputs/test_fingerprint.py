@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resumable._loops.fingerprint import (
+from resumable._loops.inputs.fingerprint import (
     canonical,
     canonical_all,
     digest,
@@ -101,7 +101,7 @@ def test_no_value_makes_it_raise() -> None:
 def test_digests_are_the_same_in_another_process() -> None:
     """Text hashes differ there, and with them the order of sets."""
     program = (
-        "from pathlib import Path; from resumable._loops.fingerprint import digest;"
+        "from pathlib import Path; from resumable._loops.inputs.fingerprint import digest;"
         "print(digest([{'b', 'a', 'c'}, {Path('x'), Path('y'), Path('z')}, {'k': {1, 2}}, (1, {'q', 'r', 's'} , 2j)]));"
         "pairs = {frozenset(pair) for pair in ('ab', 'bc', 'cd', 'de')};"
         "print(*map(digest, [pairs, {'k': pairs}, {frozenset(pairs)}, {(1, one) for one in pairs}]))"

@@ -8,13 +8,13 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 import msgspec
 
-from .._errors import CursorExpiredError, InputChangedError
-from .._json import check, encode
-from .._text import command_for, hidden
-from . import fingerprint
+from ..._errors import CursorExpiredError, InputChangedError
+from ..._json import check, encode
+from ..._text import command_for, hidden
+from ..inputs import fingerprint
+from ..inputs.values import ValuelessError
 from .by_key import KeyLedger
 from .by_position import ItemKey, Ledger, Saved, count_from, opened
-from .values import ValuelessError
 
 T = TypeVar("T")
 Changed = Literal["raise", "again"]

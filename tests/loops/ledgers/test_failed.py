@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from resumable import Checkpoint, CheckpointManager, checkpointed, every
-from resumable._loops.failed import Failed
+from resumable._loops.ledgers.failed import Failed
 from resumable.stores import MemoryStore
 from tests.support import stores
 

@@ -9,11 +9,11 @@ from functools import partial
 from itertools import islice
 from typing import Any, Literal, NoReturn, TypeVar
 
-from .._errors import InputChangedError
-from .._text import command_for
-from . import fingerprint as _fingerprint
-from . import sources
-from .fingerprint import Sample, Samples
+from ..._errors import InputChangedError
+from ..._text import command_for
+from ..inputs import fingerprint as _fingerprint
+from ..inputs import sources
+from ..inputs.fingerprint import Sample, Samples
 
 T = TypeVar("T")
 Fingerprint = Literal["sampled", "full"] | None

@@ -19,7 +19,7 @@ from itertools import chain, islice
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
-from .._json import is_plain
+from ..._json import is_plain
 
 NAMED = (FunctionType, BuiltinFunctionType, MethodType, ModuleType, type)
 """What is identified by its name."""

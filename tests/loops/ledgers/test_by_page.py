@@ -15,7 +15,7 @@ from resumable import (
     checkpointed,
     every,
 )
-from resumable._loops.by_page import PageLedger
+from resumable._loops.ledgers.by_page import PageLedger
 from tests.support.pages import Server, place, run
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .._text import hidden
+from ..._text import hidden
 from .by_key import KeyLedger
 from .by_position import ItemKey, PositionLedger
 from .out_of_order import OutOfOrderLedger

@@ -7,12 +7,12 @@ from functools import partial
 from itertools import chain
 from typing import Any, NoReturn, TypeVar
 
-from .._errors import InputChangedError
-from .._text import command_for
-from . import fingerprint, sources
+from ..._errors import InputChangedError
+from ..._text import command_for
+from ..inputs import fingerprint, sources
+from ..inputs.fingerprint import Samples
 from .by_key import count_in_ranges, from_ranges, to_ranges
 from .by_position import ItemKey, Ledger, Saved, count_from, opened
-from .fingerprint import Samples
 
 T = TypeVar("T")
 _MOST_MISSING = 10_000_000

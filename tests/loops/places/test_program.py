@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from resumable._loops import place, program
+from resumable._loops.places import place, program
 
 REACHED = """
 import functools, json, steps

@@ -6,19 +6,19 @@ from threading import get_ident
 from types import FrameType
 from typing import Any
 
-from .._runtime.boundary import Boundary
-from .._runtime.interpreter import has_gil
-from . import place
-from .again import NOTHING
-from .failed import Failed
-from .levels import Levels
-from .loop import Loop, mapped_item
-from .running import Around, RunningLoops
-from .sites import KEPT, Level, Site, has_ended
-from .small import MOST, AsyncSmallRemaining, Common, SmallRemaining
-from .spots import Spots, Way, offset_of, point
+from ..._runtime.boundary import Boundary
+from ..._runtime.interpreter import has_gil
+from ..again import NOTHING
+from ..ledgers.failed import Failed
+from ..levels import Levels
+from ..loop import Loop, mapped_item
+from ..places import place
+from ..places.spots import Spots, Way, offset_of, point
+from ..running import Around, RunningLoops
+from ..sites import KEPT, Level, Site, has_ended
+from ..view import LoopView
+from .loops import MOST, AsyncSmallRemaining, Common, SmallRemaining
 from .streak import Past, Streak, identified, is_kept_whole
-from .view import LoopView
 
 _MANY = 4096
 _DEPTH = 2

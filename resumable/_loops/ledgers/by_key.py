@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from itertools import pairwise
 from typing import Any, TypeVar
 
-from .._json import check_unicode
-from .._text import shortened
-from . import fingerprint
+from ..._json import check_unicode
+from ..._text import shortened
+from ..inputs import fingerprint
 from .by_position import ItemKey, Ledger, Saved, opened
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from resumable import InputChangedError
-from resumable._loops.out_of_order import OutOfOrderLedger
+from resumable._loops.ledgers.out_of_order import OutOfOrderLedger
 
 
 def saved(ledger: OutOfOrderLedger) -> dict[str, Any]:

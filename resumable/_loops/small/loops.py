@@ -9,22 +9,23 @@ from threading import get_ident
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .._runtime import processes
-from .._runtime.boundary import Boundary
-from .._runtime.interpreter import running_here
-from . import consumers, place
-from .by_key import KeyLedger
-from .by_position import ItemKey, PositionLedger
-from .failing import late_retries
-from .loop import Ends, Items_co, LoopOwner
-from .remaining import OrderedLedger, Remaining
-from .remaining_async import AsyncRemaining, new_pass
-from .running import RunningLoops
-from .sites import Site
-from .view import LoopView
+from ..._runtime import processes
+from ..._runtime.boundary import Boundary
+from ..._runtime.interpreter import running_here
+from .. import consumers
+from ..failing import late_retries
+from ..ledgers.by_key import KeyLedger
+from ..ledgers.by_position import ItemKey, PositionLedger
+from ..loop import Ends, Items_co, LoopOwner
+from ..places import place
+from ..remaining import OrderedLedger, Remaining
+from ..remaining_async import AsyncRemaining, new_pass
+from ..running import RunningLoops
+from ..sites import Site
+from ..view import LoopView
 
 if TYPE_CHECKING:
-    from .failed import Failed
+    from ..ledgers.failed import Failed
 
 T = TypeVar("T")
 MOST = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from types import FrameType
 
-from resumable._loops.spots import Spots, point
+from resumable._loops.places.spots import Spots, point
 from resumable._runtime.interpreter import stack
 
 
