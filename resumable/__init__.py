@@ -99,16 +99,16 @@ if TYPE_CHECKING:
     from ._api import AsyncCheckpoint, resumable
     from ._api.artifact import Artifact, AsyncArtifact
     from ._durable import DurableDict, DurableLog, DurableSet, Sink
-    from ._report.bar import ProgressView
     from ._report.events import Event
     from ._report.otel import OpenTelemetry
-    from ._report.reading import CheckpointView, read
+    from ._report.stored.reading import CheckpointView, read
+    from ._report.terminal.bar import ProgressView
     from .ratelimit import wait_rate_limit
 else:
     # Loaded at first use: their imports take longer than all the rest.
     _LATER = {"AsyncCheckpoint": "_api", "resumable": "_api", "wait_rate_limit": "ratelimit"}
-    _LATER |= {"CheckpointView": "_report.reading", "read": "_report.reading", "Event": "_report.events"}
-    _LATER |= {"OpenTelemetry": "_report.otel", "ProgressView": "_report.bar"}
+    _LATER |= {"CheckpointView": "_report.stored.reading", "read": "_report.stored.reading", "Event": "_report.events"}
+    _LATER |= {"OpenTelemetry": "_report.otel", "ProgressView": "_report.terminal.bar"}
     _LATER |= dict.fromkeys(("DurableDict", "DurableLog", "DurableSet", "Sink"), "_durable")
     _LATER |= {"Artifact": "_api.artifact", "AsyncArtifact": "_api.artifact"}
 

@@ -67,6 +67,9 @@ INNER_ROOMS: dict[str, set[str]] = {
     "_loops.inputs": set(),
     "_loops.ledgers": {"_loops.inputs"},
     "_loops.places": set(),
+    "_report.terminal": {"_report"},
+    "_report.stored": {"_report"},
+    "_report.pages": {"_report", "_report.stored"},
 }
 """What rooms inside a room may know of it."""
 GROUND_FLOOR = 20
@@ -74,7 +77,7 @@ GROUND_FLOOR = 20
 
 PURE = (
     *("_errors", "_json", "_models", "_strategies", "_engine.session", "_text.secrets", "_text.words"),
-    *("_durable.changes", "_durable.frozen", "_report.forecast", "_report.messages"),
+    *("_durable.changes", "_durable.frozen", "_report.terminal.forecast", "_report.messages"),
     *(
         "_format.document",
         "_format.journal",

@@ -23,7 +23,7 @@ from .operation_id import OperationId, check_operation_id, encodable_arguments, 
 from .signature import Signatures, innermost, signatures_of
 
 if TYPE_CHECKING:
-    from .._report.summary import Summary
+    from .._report.stored.summary import Summary
 
 _log = logging.getLogger("resumable.retry")
 
@@ -181,7 +181,7 @@ class CalledOperation:
         Raises:
             StoreError: The store cannot be read.
         """
-        from .._report.summary import summary_of
+        from .._report.stored.summary import summary_of
 
         return summary_of(self._manager.store, self.operation_id)
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from .._engine.limits import Amount, MaxRuntime
     from .._engine.quota import OnExhausted
-    from .._report.bar import ProgressView
     from .._report.events import OnEvent
+    from .._report.terminal.bar import ProgressView
     from .async_checkpoint import AsyncCheckpoint
     from .manager import CheckpointManager
 

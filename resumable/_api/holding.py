@@ -164,7 +164,7 @@ class Holding:
             StoreError, StateEncodeError: The checkpoint cannot be saved or read.
             OSError: The file cannot be written; its old content stands.
         """
-        from .._report.page import write_report
+        from .._report.pages.page import write_report
 
         if not self._is_async:
             saver: Any = self

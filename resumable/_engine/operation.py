@@ -20,7 +20,7 @@ from .._errors import CheckpointCorruptError, StoreError
 from .._format.restore import Restored
 from .._format.sections import Finished
 from .._loops.standing import standings
-from .._report.reporter import DRAW_SECONDS, Reporter
+from .._report.terminal.reporter import DRAW_SECONDS, Reporter
 from .._runtime import current, observer, signals
 from .._runtime.clock import Alarm, Instant, instant
 from .._runtime.steps import Steps
@@ -42,7 +42,7 @@ from .writer import Writer
 if TYPE_CHECKING:
     from .._loops.map.grace import Graces
     from .._models import SaveCosts
-    from .._report.forecast import QuotaLook
+    from .._report.terminal.forecast import QuotaLook
     from ..ratelimit._budget import Asked
 
 _log = logging.getLogger("resumable")

@@ -17,7 +17,7 @@ from .session import Session
 from .stops import has_grace, stop_if_asked
 
 if TYPE_CHECKING:
-    from .._report.forecast import QuotaLook
+    from .._report.terminal.forecast import QuotaLook
     from ..ratelimit._budget import Asked
     from ..ratelimit._meter import Meter
     from .operation import Operation
@@ -183,7 +183,7 @@ class Quota:
 
     def looks(self, *, now: float) -> list[QuotaLook]:
         """The quota with the smallest share left, in the form that a forecast needs; empty if none is known."""
-        from .._report.forecast import QuotaLook
+        from .._report.terminal.forecast import QuotaLook
 
         limit, used = self.scarcest(now=now)
         if limit is None or limit.remaining is None or limit.reset_at is None:

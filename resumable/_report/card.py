@@ -9,9 +9,9 @@ from .._format.sections import Run
 from .._models import CheckpointMetadata
 from .._runtime.observer import Observed
 from .._text import command_for, printable
-from .bar import ProgressView, lower_line, progress_line, waiting_line
-from .charts import text
 from .messages import amount
+from .pages.charts import text
+from .terminal.bar import ProgressView, lower_line, progress_line, waiting_line
 
 _COLUMNS = 200
 _CARD = (

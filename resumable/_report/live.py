@@ -12,7 +12,7 @@ from .._errors import StoreError
 from .._text import ago, clock_time, countdown, duration, printable, speed
 from ..stores import CheckpointStore, open_store
 from .places import Pulse, forget_place, places, pulse_of
-from .summary import Summary, percent_of, summaries, summary_of
+from .stored.summary import Summary, percent_of, summaries, summary_of
 from .wishes import PAUSED, asked_of
 
 _SILENT_SECONDS = 15.0

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .._format.sections import Run
     from .._loops.standing import LoopStanding
     from .._models import CheckpointMetadata, SaveCosts
-    from .._report.forecast import QuotaLook
+    from .._report.terminal.forecast import QuotaLook
     from .clock import Instant
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from .._errors import ResumableError
-from .._report.scan import is_missing, name_of, not_there, nothing_in, read_all
-from .._report.shards import Sum, matches, sums_of
-from .._report.summary import Summary, summaries
+from .._report.stored.scan import is_missing, name_of, not_there, nothing_in, read_all
+from .._report.stored.shards import Sum, matches, sums_of
+from .._report.stored.summary import Summary, summaries
 from .._text import printable
 from ..stores import CheckpointStore
 from ._options import ids_for_the_shell, known, not_found, opened, the_only_one, with_key, with_options

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import click
 
 from .._errors import StoreError
-from .._report.scan import entry_of
-from .._report.summary import Summary
+from .._report.stored.scan import entry_of
+from .._report.stored.summary import Summary
 from .._report.wishes import Ask, Asked, ask, asked_of, take_back
 from .._text import command_for, duration, printable
 from ..stores import CheckpointStore

@@ -12,8 +12,8 @@ import click
 from .._errors import ResumableError, StoreError
 from .._format.anywhere import Copied, copy
 from .._format.document import is_encrypted
-from .._report.scan import ids_in, is_missing, nothing_in
-from .._report.shards import matches
+from .._report.stored.scan import ids_in, is_missing, nothing_in
+from .._report.stored.shards import matches
 from .._text import printable
 from ..stores import CheckpointStore, EncryptedStore
 from ._options import chosen_store, key_given, key_in, with_key

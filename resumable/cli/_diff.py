@@ -11,8 +11,8 @@ import click
 from .._errors import StoreError
 from .._format.restore import Restored, restored_from
 from .._json import step
-from .._report.contents import loops_in
-from .._report.scan import read_all
+from .._report.stored.contents import loops_in
+from .._report.stored.scan import read_all
 from .._text import printable, shortened
 from ..stores import CheckpointStore
 from ._options import ids_for_the_shell, not_found, opened, with_key, with_options

@@ -12,12 +12,12 @@ import click
 import msgspec
 
 from .._json import to_exact_json
-from .._report import frames
-from .._report.contents import plain_document
-from .._report.reading import CheckpointView, held_in, table_in, tables_of, view_of
-from .._report.scan import read_all
-from .._report.table import KEY, Table
-from .._report.wording import size
+from .._report.stored import frames
+from .._report.stored.contents import plain_document
+from .._report.stored.reading import CheckpointView, held_in, table_in, tables_of, view_of
+from .._report.stored.scan import read_all
+from .._report.stored.table import KEY, Table
+from .._report.stored.wording import size
 from .._runtime import disk
 from .._text import printable
 from ._options import ids_for_the_shell, not_found, opened, with_key, with_options

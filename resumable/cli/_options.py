@@ -14,8 +14,8 @@ import click
 from .._errors import CheckpointBusyError, CheckpointCorruptError, StoreError
 from .._format.document import is_encrypted
 from .._format.restore import good_previous
-from .._report.scan import ids_in, is_missing, name_of, not_there, nothing_in
-from .._report.summary import SealedError, Summary, summary_of
+from .._report.stored.scan import ids_in, is_missing, name_of, not_there, nothing_in
+from .._report.stored.summary import SealedError, Summary, summary_of
 from .._text import close_to, printable
 from ..stores import CheckpointStore, EncryptedStore, Holder, MemoryStore, Stored, WishStore, open_store
 from ..stores._encrypted import WrongKeyError

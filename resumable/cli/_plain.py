@@ -14,11 +14,11 @@ from .._format.anywhere import repair_in
 from .._format.files import operations_at
 from .._format.repair import Repaired, repair
 from .._models import __version__
-from .._report.contents import failed_in
-from .._report.scan import is_missing, not_there, nothing_in, read_all
-from .._report.shards import matches
-from .._report.summary import Summary, summaries
-from .._report.wording import error_of, last_save_of, position_of
+from .._report.stored.contents import failed_in
+from .._report.stored.scan import is_missing, not_there, nothing_in, read_all
+from .._report.stored.shards import matches
+from .._report.stored.summary import Summary, summaries
+from .._report.stored.wording import error_of, last_save_of, position_of
 from .._text import command_for, printable
 from ..stores import CheckpointStore, FileStore, open_store
 from ..stores.defaults import default_place, place_to_open, without_password

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import click
 
 from .._errors import ResumableError
-from .._report.shards import matches
-from .._report.summary import Summary, age_of, summaries
-from .._report.wording import position_of
+from .._report.stored.shards import matches
+from .._report.stored.summary import Summary, age_of, summaries
+from .._report.stored.wording import position_of
 from .._text import printable
 from ..stores import CheckpointStore
 from ._options import ids_for_the_shell, known, opened, with_options

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from .._report.page import found, report_of, whole_page
-from .._report.wording import size
+from .._report.pages.page import found, report_of, whole_page
+from .._report.stored.wording import size
 from .._runtime import disk
 from .._text import printable
 from ._options import ids_for_the_shell, opened, the_only_one, with_key, with_options
@@ -51,7 +51,7 @@ def report_command(
     summary, restored = found(store, operation_id)
     try:
         if as_png:
-            from .._report.png import to_png
+            from .._report.pages.png import to_png
 
             written = to_png(summary, restored)
         else:

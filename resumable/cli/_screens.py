@@ -17,9 +17,9 @@ from rich.text import Text
 
 from .._loops.ledgers.by_key import to_ranges
 from .._report.live import Live, live
-from .._report.shards import Sum
-from .._report.summary import State, Summary
-from .._report.wording import done_of, items_failed, last_save_of, left_text, number, percent_text, size
+from .._report.stored.shards import Sum
+from .._report.stored.summary import State, Summary
+from .._report.stored.wording import done_of, items_failed, last_save_of, left_text, number, percent_text, size
 from .._text import printable
 from ..stores import CheckpointStore
 

@@ -19,10 +19,10 @@ import click
 
 from .._errors import StoreError
 from .._report.live import Live, everywhere, live, live_of
+from .._report.pages.site import ASKS, job_page, jobs_page, problem_page, title_for
 from .._report.places import name_for, place_of, places
-from .._report.scan import entry_of, name_of
-from .._report.site import ASKS, job_page, jobs_page, problem_page, title_for
-from .._report.summary import summaries
+from .._report.stored.scan import entry_of, name_of
+from .._report.stored.summary import summaries
 from .._report.wishes import ask, asked_of, take_back
 from .._text import printable
 from ..stores import CheckpointStore, open_store

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from .._format.restore import Restored, instant
 from .._format.sections import Run, Sections
-from .._report.contents import (
+from .._report.stored.contents import (
     ArtifactKept,
     FailedItem,
     LoopPlace,
@@ -24,8 +24,8 @@ from .._report.contents import (
     loops_in,
     state_keys_in,
 )
-from .._report.summary import Summary, ending_of
-from .._report.wording import UNKNOWN, error_of, last_save_of, number, position_of, size
+from .._report.stored.summary import Summary, ending_of
+from .._report.stored.wording import UNKNOWN, error_of, last_save_of, number, position_of, size
 from .._text import at_most, command_for, duration, printable
 from ..stores.defaults import without_password
 from ._screens import make_table, standing, state_text, waits_for

@@ -17,8 +17,8 @@ from .._format.document import is_encrypted
 from .._format.files import FileFound, files_of, operation_id_of, operations_at
 from .._format.repair import Repaired, repair
 from .._format.verify import Recoverable, Verified, verify
-from .._report.scan import ids_in, is_missing, name_of, not_there
-from .._report.shards import matches
+from .._report.stored.scan import ids_in, is_missing, name_of, not_there
+from .._report.stored.shards import matches
 from .._text import command_for, printable
 from ..stores import CheckpointStore, FileStore
 from ._options import chosen_store, opener_by, with_key, with_options

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from .._report.live import Live, everywhere, live, live_of
 from .._report.places import VARIABLE, directory, events_of, events_path, place_of
-from .._report.summary import Summary, summaries
-from .._report.wording import items_failed, last_save_of, left_text, number, percent_text, position_of
+from .._report.stored.summary import Summary, summaries
+from .._report.stored.wording import items_failed, last_save_of, left_text, number, percent_text, position_of
 from .._text import clock_time, printable
 from ..stores import CheckpointStore
 from ._options import ids_for_the_shell, not_found, opened, the_only_one, with_options

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from resumable import AsyncCheckpoint, Checkpoint, CheckpointManager, StoreError, checkpointed, every
-from resumable._report.summary import summary_of
-from resumable._report.wording import error_of
+from resumable._report.stored.summary import summary_of
+from resumable._report.stored.wording import error_of
 from resumable.stores import open_store
 from tests.support.stores import DictStore
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from resumable import Checkpoint, CheckpointManager, checkpointed, loop, resumable
 from resumable._api.operation_id import check_operation_id, encodable_arguments, name_of, operation_id_for
-from resumable._report.summary import summaries
+from resumable._report.stored.summary import summaries
 from resumable.stores import FileStore
 from tests.support.stores import put
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress as RichBar
 from tqdm import tqdm
 
-from resumable._report.forecast import Forecaster, QuotaLook
+from resumable._report.terminal.forecast import Forecaster, QuotaLook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

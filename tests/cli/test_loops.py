@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from resumable import AsyncCheckpoint, Checkpoint, checkpointed, every
-from resumable._report.scan import _SCAN_FROM, read_all
-from resumable._report.shards import sums_of
-from resumable._report.summary import Summary
+from resumable._report.stored.scan import _SCAN_FROM, read_all
+from resumable._report.stored.shards import sums_of
+from resumable._report.stored.summary import Summary
 from resumable.stores import FileStore
 from tests.support.command import document, resumable
 

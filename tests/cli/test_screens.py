@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from resumable._report.wording import size
+from resumable._report.stored.wording import size
 from resumable.cli._screens import filled_lines, table_with_tail
 from tests.support.command import document, resumable, run
 

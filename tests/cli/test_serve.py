@@ -15,8 +15,8 @@ import pytest
 
 from resumable import CheckpointManager, checkpointed, every
 from resumable._report import live
+from resumable._report.pages.site import path_for
 from resumable._report.places import directory, note_place
-from resumable._report.site import path_for
 from resumable._report.wishes import PAUSED, ask, asked_of
 from resumable.cli import _serve
 from resumable.cli._serve import Server, Site

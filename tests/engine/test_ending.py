@@ -15,7 +15,7 @@ import pytest
 
 from resumable import Checkpoint, StoreError, checkpointed, every, read
 from resumable._report import places
-from resumable._report.summary import summaries, summary_of
+from resumable._report.stored.summary import summaries, summary_of
 from resumable.stores import MemoryStore, open_store
 from resumable.testing import FaultyStore
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from resumable import CheckpointManager
-from resumable._report.shards import Sum, sums_of
-from resumable._report.summary import Summary, summaries
+from resumable._report.stored.shards import Sum, sums_of
+from resumable._report.stored.summary import Summary, summaries
 from resumable.stores import FileStore
 from tests.support.servers import PostgresServer, find_postgres
 

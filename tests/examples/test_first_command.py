@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from resumable._report.summary import summaries
+from resumable._report.stored.summary import summaries
 from resumable.stores import FileStore
 
 ROOT = Path(__file__).parents[2]

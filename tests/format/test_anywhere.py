@@ -21,7 +21,7 @@ from resumable import (
 )
 from resumable._format.anywhere import copy, repair_in, verify_in
 from resumable._format.document import begun_copy
-from resumable._report.summary import summaries
+from resumable._report.stored.summary import summaries
 from resumable.stores import ArtifactLease, ArtifactStore, CheckpointStore, EncryptedStore, FileStore
 from tests.support.stores import DictStore, claimed, document, journal, keys, put
 

@@ -14,8 +14,8 @@ import pytest
 
 import resumable
 from resumable import checkpointed, every
-from resumable._report.bar import ProgressView
 from resumable._report.card import card_of_progress
+from resumable._report.terminal.bar import ProgressView
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\"'&"
 

@@ -11,7 +11,7 @@ from resumable import checkpointed
 from resumable._report import presence
 from resumable._report.live import Live, everywhere
 from resumable._report.places import Pulse, note_place, places
-from resumable._report.summary import Summary
+from resumable._report.stored.summary import Summary
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from resumable._report.bar import lower_line, progress_line, waiting_line
 from resumable._report.messages import going_on, how_it_ended, stopped, waiting
+from resumable._report.terminal.bar import lower_line, progress_line, waiting_line
 from tests.support.views import AT, VIEW, WAITING
 
 # -- the lines

@@ -16,7 +16,7 @@ from resumable._format.sections import Run
 from resumable._report import places, presence
 from resumable._report.live import live_of
 from resumable._report.places import events_of, events_path, pulse_of
-from resumable._report.summary import ending_of, summaries, summary_of
+from resumable._report.stored.summary import ending_of, summaries, summary_of
 from resumable._report.wishes import ask
 from tests.support.watched import go_on, noting, store, until, work
 

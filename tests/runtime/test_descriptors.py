@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from resumable import checkpointed, every
-from resumable._report.summary import summary_of
+from resumable._report.stored.summary import summary_of
 from resumable._runtime import disk
 from resumable.stores import open_store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from resumable._report.bar import ProgressView
+from resumable._report.terminal.bar import ProgressView
 
 AT = datetime(2026, 3, 1, 14, 25, 19)  # a Sunday
 VIEW = ProgressView(
