@@ -10,14 +10,14 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from functools import lru_cache
 from operator import itemgetter
-from types import BuiltinMethodType, FrameType, MemberDescriptorType
+from types import BuiltinMethodType, FrameType
 from typing import TYPE_CHECKING, Any
 
-from ..._runtime.interpreter import is_standard_stream, parts_of_all, variable_in
+from ..._runtime.interpreter import is_standard_stream, parts_of_all
 from .carried import Carried, carried_by, is_for_results_here
-from .helpers import added_to, used_by
+from .helpers import MISSING, added_to, used_by, value_in
 from .shared import is_for_results
-from .written import Written, called, name_of
+from .written import Written, called, name_of, prefixes
 
 if TYPE_CHECKING:
     from ..loop import LoopOwner
@@ -33,7 +33,6 @@ _HASHES = frozenset(("_blake2", "_hashlib", "_md5", "_sha1", "_sha2", "_sha256",
 _BUFFERS = (io.StringIO, io.BytesIO)
 _MAKERS = ((list | deque, "log"), (set | frozenset, "set"), (dict, "mapping"))
 """What keeps a collection."""
-_MISSING = object()
 
 
 def look_at_carried(owner: LoopOwner[Any], position: int, frame: FrameType, written: Written) -> None:
@@ -54,7 +53,8 @@ def look_at_carried(owner: LoopOwner[Any], position: int, frame: FrameType, writ
         if _is_others_iterator(value_in(frame, name), written, name):
             _say_next(owner.operation_id, name, position)
     for name in sorted(carried.reads):
-        is_lost = type(value := value_in(frame, name)) in _BUFFERS and not value.tell()
+        value = value_in(frame, name)
+        is_lost = type(value) in _BUFFERS and not (is_standard_stream(value) or value.tell())
         if is_lost and not _is_emptied(written, name):
             say_begun_anew(owner.operation_id, name, position, value)
     for file in {id(file): file for file in _files(frame, carried, written)}.values():
@@ -72,8 +72,8 @@ def _is_for_results(file: str, name: str, frame: FrameType, value: Any) -> bool:
 
 
 def _is_kept(owner: LoopOwner[Any], frame: FrameType, name: str, value: Any) -> bool:
-    """Whether *value*, or the object that it is an attribute of, is saved."""
-    return is_kept(owner, value) or _is_saved(owner, value_in(frame, name.partition(".")[0]))
+    """Whether *value*, or an object that it is an attribute of, is saved."""
+    return is_kept(owner, value) or any(_is_saved(owner, value_in(frame, one)) for one in prefixes(name)[1:])
 
 
 def is_saved_by_hand(written: Written) -> bool:
@@ -101,26 +101,20 @@ def is_kept(owner: LoopOwner[Any], value: object) -> bool:
 
 
 def _is_saved(owner: LoopOwner[Any], value: Any) -> bool:
-    """Whether *value*, an object with attributes, is the typed state, a part of it, or one for ``cp.track``."""
+    """Whether *value*, an object with attributes, is the checkpoint, a part of its state, or one for ``cp.track``."""
     state = getattr(owner, "state", None)
     of_state = getattr(state, "__dict__", {}) if type(state) is not dict else state
     is_state = type(value) not in _SINGLE and any(one is value for one in (state, *of_state.values()))
-    return is_state or hasattr(value, "load_state_dict")
+    return is_state or _is_ours(value) or hasattr(value, "load_state_dict")
 
 
-def value_in(frame: FrameType, name: str) -> Any:
-    """The variable ``x`` or ``self.x``; something else than any value if there is none."""
-    first, _, attribute = name.partition(".")
-    value = variable_in(frame, first, _MISSING)
-    if not attribute or value is _MISSING:
-        return value
-    places = getattr(value, "__dict__", {}), vars(type(value))
-    found = next((place[attribute] for place in places if attribute in place), _MISSING)
-    return getattr(value, attribute, _MISSING) if type(found) is MemberDescriptorType else found  # of __slots__
+def _is_ours(value: object) -> bool:
+    """Whether *value* is a checkpoint, or a loop or collection of one."""
+    return type(value).__module__.partition(".")[0] == _LIBRARY
 
 
 def _begins_anew(value: Any, name: str, carried: Carried) -> bool:
-    if value is _MISSING:  # it may be set only between iter() and the loop
+    if value is MISSING:  # it may be set only between iter() and the loop
         return name in carried.begins
     if value is None and name in carried.made_where_missing:
         return False
@@ -151,7 +145,7 @@ def _is_empty_of_others(value: Any) -> bool:
 
 
 def _is_others_iterator(value: Any, written: Written, name: str) -> bool:
-    is_ours = type(value).__module__.partition(".")[0] == _LIBRARY or any(
+    is_ours = _is_ours(value) or any(
         "remaining" in ast.dump(one.value)
         for one in written.nodes()
         if isinstance(one, ast.Assign) and any(isinstance(at, ast.Name) and at.id == name for at in one.targets)

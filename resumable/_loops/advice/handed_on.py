@@ -10,8 +10,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ..._runtime.interpreter import variable_in
-from .begun_anew import PLAIN, names_of_state, value_in
+from .begun_anew import PLAIN, names_of_state
 from .carried import carried_by
+from .helpers import value_in
 from .written import Written, called, loop_at, name_of
 
 if TYPE_CHECKING:

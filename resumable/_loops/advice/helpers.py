@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from functools import lru_cache
-from types import CodeType, FrameType, FunctionType
+from types import CodeType, FrameType, FunctionType, MemberDescriptorType
 from typing import Any
 
 from ..._runtime.interpreter import variable_in
 from .reach import times_in
 from .written import Written, assigned_in, base_of, is_of_others, name_of, text_of
 
+MISSING = object()
+"""Stands for the value of what is not there."""
 _ADDS = frozenset(("add", "append", "appendleft", "extend", "insert"))
+
+
+def value_in(frame: FrameType, name: str) -> Any:
+    """The variable ``x``, ``self.x`` or ``self.x.y``; ``MISSING`` if there is none."""
+    first, *attributes = name.split(".")
+    return functools.reduce(_attribute_of, attributes, variable_in(frame, first, MISSING))
+
+
+def _attribute_of(value: Any, name: str) -> Any:
+    """The attribute, if reading it runs nothing of the program."""
+    places = getattr(value, "__dict__", {}), vars(type(value))
+    found = next((place[name] for place in places if name in place), MISSING)
+    return getattr(value, name, MISSING) if type(found) is MemberDescriptorType else found  # of __slots__
 
 
 def added_to(frame: FrameType, written: Written) -> Iterator[tuple[str, Any, str]]:
@@ -20,11 +36,10 @@ def added_to(frame: FrameType, written: Written) -> Iterator[tuple[str, Any, str
     for call in ast.walk(written.loop):
         if not isinstance(call, ast.Call):
             continue
-        base = name_of(call.func).partition(".")[0]
-        value = variable_in(frame, base) if base else None
         if isinstance(call.func, ast.Name):
-            yield from _of_function(value)
-        elif isinstance(call.func, ast.Attribute) and value is not None:
+            yield from _of_function(variable_in(frame, call.func.id))
+        elif isinstance(call.func, ast.Attribute) and (base := name_of(call.func.value)):
+            value = value_in(frame, base)
             yield from _of_method(getattr(type(value), call.func.attr, None), base, value)
 
 
@@ -46,11 +61,11 @@ def _of_method(function: Any, base: str, value: Any) -> Iterator[tuple[str, Any,
     if type(function) is not FunctionType or is_of_others(function.__code__.co_filename):
         return
     own = function.__code__.co_varnames[:1]
-    attributes = getattr(value, "__dict__", {})
     for name in _names(function.__code__):
-        first, _, attribute = name.partition(".")
-        if (first,) == own and attribute in attributes:
-            yield f"{base}.{attribute}", attributes[attribute], function.__code__.co_filename
+        first, *attributes = name.split(".")
+        if (first,) == own and attributes:
+            found = functools.reduce(_attribute_of, attributes, value)
+            yield ".".join([base, *attributes]), found, function.__code__.co_filename
 
 
 def used_by(frame: FrameType, written: Written, calls: frozenset[str]) -> Iterator[Any]:

@@ -159,12 +159,16 @@ def _is_call_at(node: ast.AST, here: tuple[int, int]) -> bool:
 
 
 def name_of(node: ast.AST) -> str:
-    """``x`` or ``self.x``; "" of anything else."""
+    """``x``, ``self.x`` or ``self.x.y``; "" of anything else."""
     if isinstance(node, ast.Name):
         return node.id
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-        return f"{node.value.id}.{node.attr}"
-    return ""
+    inner = name_of(node.value) if isinstance(node, ast.Attribute) else ""
+    return inner and f"{inner}.{node.attr}"  # type: ignore[attr-defined]
+
+
+def prefixes(name: str) -> list[str]:
+    """``self.x.y``, ``self.x`` and ``self`` of ``self.x.y``."""
+    return [name, *prefixes(name.rpartition(".")[0])] if name else []
 
 
 def base_of(node: ast.AST) -> str:

@@ -9,8 +9,10 @@ import io
 import itertools
 import linecache
 import logging
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,12 @@ from resumable import checkpointed, every
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@dataclass
+class Inner:
+    total: int = 0
+    rows: list[int] = field(default_factory=list)
 
 
 def opened(**options: Any) -> Any:
@@ -55,6 +63,48 @@ def of_an_object(stops_at: int | None) -> None:
     job = Job()
     job.run()
     assert job.count
+
+
+class Stats:
+    def __init__(self) -> None:
+        self.total = 0
+        self.rows: list[int] = []
+
+    def add(self, row: int) -> None:
+        self.rows.append(row)
+
+
+def of_an_object_in_an_object(stops_at: int | None) -> None:
+    class Job:
+        def __init__(self) -> None:
+            self.stats = Stats()
+
+        def run(self) -> None:
+            with opened() as cp:
+                for item in cp.remaining(range(5)):
+                    self.stats.total += item
+                    if item == stops_at:
+                        raise LookupError
+
+    job = Job()
+    job.run()
+    assert job.stats.total
+
+
+def by_a_method_of_an_object_in_an_object(stops_at: int | None) -> None:
+    class Job:
+        def __init__(self) -> None:
+            self.stats = Stats()
+
+        def run(self) -> list[int]:
+            with opened() as cp:
+                for item in cp.remaining(range(5)):
+                    self.stats.add(item)
+                    if item == stops_at:
+                        raise LookupError
+            return self.stats.rows
+
+    Job().run()
 
 
 def a_flag(stops_at: int | None) -> None:
@@ -238,6 +288,8 @@ def a_digest(stops_at: int | None) -> Any:
         (under_a_while, "'total' lacks"),
         (the_item_before, "'last' lacks what earlier runs put into it"),
         (of_an_object, "'self.count' lacks"),
+        (of_an_object_in_an_object, "'self.stats.total' lacks"),
+        (by_a_method_of_an_object_in_an_object, "'self.stats.rows' lacks"),
         (a_flag, "'is_first' lacks"),
         (beside_a_bar, "'largest' lacks"),
         (numbers_beside_it, "next(numbers) in its body starts from the beginning"),
@@ -279,6 +331,36 @@ def a_writer_on_a_sink(stops_at: int | None) -> None:
                 raise LookupError
 
 
+def of_a_typed_state(stops_at: int | None) -> None:
+    @dataclass
+    class State:
+        inner: Inner = field(default_factory=Inner)
+        total: int | None = None
+
+    class Job:
+        def run(self) -> None:
+            with opened(state=State) as self.cp:
+                self.inner = self.cp.state.inner
+                if not self.cp.processed_items:
+                    self.cp.state.total = 0
+                for item in self.cp.remaining(range(5)):
+                    self.cp.state.total += item
+                    self.cp.state.inner.total += item
+                    self.inner.rows.append(item)
+                    if item == stops_at:
+                        raise LookupError
+
+    Job().run()
+
+
+def printed_into_memory(stops_at: int | None) -> None:
+    with contextlib.redirect_stdout(io.StringIO()), opened() as cp:
+        for item in cp.remaining(range(5)):
+            if item == stops_at:
+                raise LookupError
+            sys.stdout.write(f"{item}\n")
+
+
 def kept_before_each_save(stops_at: int | None) -> None:
     with opened() as cp:
         late = cp.state.get("late", 0)
@@ -303,7 +385,12 @@ def files_of_items(stops_at: int | None) -> None:
                 raise LookupError
 
 
-@pytest.mark.parametrize("job", [a_connection, a_writer_on_a_sink, kept_before_each_save, files_of_items])
+RIGHT = [
+    *(a_connection, a_writer_on_a_sink, kept_before_each_save, files_of_items, of_a_typed_state, printed_into_memory)
+]
+
+
+@pytest.mark.parametrize("job", RIGHT)
 def test_what_may_begin_anew(job: Callable[[int | None], None], caplog: Any) -> None:
     with contextlib.suppress(LookupError):
         job(3)
