@@ -85,6 +85,11 @@ class RunReport:
         return [event for event in self.last.values() if event.name == "stopping"]
 
     @property
+    def is_cut_off(self) -> bool:
+        """Whether an operation had no time to end: a kill, a crash of the interpreter, ``os._exit``."""
+        return any(event.name not in ("stopping", "done") for event in self.last.values())
+
+    @property
     def newest(self) -> ReportedEvent | None:
         """The last event; None if there was none."""
         return next(reversed(list(self.last.values())), None)

@@ -126,7 +126,7 @@ class Judge:
         self.without_progress = 0 if has_progress else self.without_progress + (not is_waiting)
         item, count = self._at_item
         self._at_item = (report.item, count + 1 if report.item == item else 1) if report.item is not None else (None, 0)
-        was_killed = code < 0 or _signal_of(code) in _KILLS
+        was_killed = code < 0 or _signal_of(code) in _KILLS or report.is_cut_off
         self.is_careful = self.is_careful or (was_killed and self.without_progress > 0)
 
     def _item(self, report: RunReport) -> tuple[str, str]:

@@ -65,6 +65,14 @@ def test_a_kill_that_a_shell_tells_of_is_one() -> None:
     )
 
 
+def test_an_exit_that_left_no_time_to_save_is_a_kill() -> None:
+    """``os._exit``, or a shell around the job that has an exit code of its own."""
+    judge = Judge()
+    judge.after(3, told(0, "opened"), now=0)
+
+    assert judge.is_careful
+
+
 def test_an_operation_that_is_another_one_in_each_run_is_no_progress() -> None:
     """An id with the time in it would be begun anew for ever."""
 
