@@ -211,7 +211,7 @@ def show_command(operation_id: str | None, where: str | None, as_json: bool, key
     if as_json:
         print_json(as_json_object(summary) | details(summary, restored))
     else:
-        print_show(make_console(), summary, restored, where)
+        print_show(make_console(), store, summary, restored, where)
 
 
 @commands.command("completion", short_help="Print a script that completes commands and ids in your shell.")

@@ -68,7 +68,7 @@ def print_list(console: Console, summaries: Sequence[Summary], store: Checkpoint
     """Print a row for each operation of *store*; a narrow terminal shows the first columns only."""
     columns = ["OPERATION", "STATE", ">DONE", ">", ">LEFT", ">LAST SAVE", ">RUNS"]
     rows: list[list[str | Text]] = [
-        [Text(printable(one.operation_id)), _standing_now(console, one, store), *_numbers(one), number(one.runs)]
+        [Text(printable(one.operation_id)), standing_now(console, one, store), *_numbers(one), number(one.runs)]
         for one in summaries
     ]
     if any(one.artifact_count for one in summaries):
@@ -78,7 +78,8 @@ def print_list(console: Console, summaries: Sequence[Summary], store: Checkpoint
     console.print(_fitting(console, columns, rows))
 
 
-def _standing_now(console: Console, one: Summary, store: CheckpointStore) -> Text:
+def standing_now(console: Console, one: Summary, store: CheckpointStore) -> Text:
+    """Like :func:`standing`; of a running operation ``= paused`` or ``! stuck``, too."""
     return state_of(console, live(store, one)) if one.state == "running" else standing(console, one)
 
 

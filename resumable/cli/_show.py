@@ -27,8 +27,9 @@ from .._report.stored.contents import (
 from .._report.stored.summary import Summary, ending_of
 from .._report.stored.wording import UNKNOWN, error_of, last_save_of, number, position_of, size
 from .._text import at_most, command_for, duration, printable
+from ..stores import CheckpointStore
 from ..stores.defaults import without_password
-from ._screens import make_table, standing, state_text, waits_for
+from ._screens import make_table, standing_now, state_text, waits_for
 
 _MOST_FAILED = 20
 _MOST_UNKNOWN = 5
@@ -53,11 +54,13 @@ def details(summary: Summary, restored: Restored | None) -> dict[str, Any]:
     }
 
 
-def print_show(console: Console, summary: Summary, restored: Restored | None, where: str | None) -> None:
-    """Print one operation for a person. *where* is the given ``--dir``."""
+def print_show(
+    console: Console, store: CheckpointStore, summary: Summary, restored: Restored | None, where: str | None
+) -> None:
+    """Print one operation of *store* for a person. *where* is the given ``--dir``."""
     # Read before printing: a checkpoint that cannot be read is an error, not half an answer.
     loops = loops_in(restored.sections) if restored else []
-    console.print(Text.assemble((printable(summary.operation_id), "bold"), "  ", standing(console, summary)))
+    console.print(Text.assemble((printable(summary.operation_id), "bold"), "  ", standing_now(console, summary, store)))
     _print_facts(console, _facts(summary, restored, where))
     if restored is not None:
         _print_runs(console, summary)

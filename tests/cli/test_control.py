@@ -25,6 +25,7 @@ def test_a_job_is_paused_resumed_and_stopped_from_outside(job: subprocess.Popen[
     until(lambda: state() == "paused")
     assert "= paused" in resumable("list", "--all").output
     assert "= paused" in resumable("list").output
+    assert "= paused" in resumable("show").output
 
     assert "goes on" in resumable("resume", "job").output
     until(lambda: state() == "running")
