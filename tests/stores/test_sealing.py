@@ -84,7 +84,7 @@ def test_a_save_in_a_directory_costs_what_has_changed(journal: Journal) -> None:
     store, path, lines = journal
 
     assert len(lines) == SAVES + 1
-    assert max(map(len, lines[:-1])) < 1000
+    assert max(map(len, lines[:-1])) < ENTRIES * 80 / 10  # on a slow moment, a save notes more of its own time
     assert b"secret" not in path.read_bytes() + path.with_name(NAME).read_bytes()
     assert state(store) == SAVES
 
