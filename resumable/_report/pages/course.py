@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -86,16 +86,21 @@ def course_of(sections: Sections) -> Course:
 
 
 def _trail_of(sections: ListedSections) -> Trail:
-    trail, elapsed = Trail(), 0.0
-    for number, run in enumerate(sections.history, 1):
-        began, ended = _epoch(run.began), _epoch(run.ended)
-        if began is None or ended is None:
-            continue
-        elapsed += max(ended - began, 0.0)
-        mark = _mark(run, number, began, ended)
-        trail.runs.append(mark)
-        trail.points.append(Point(ended, mark.items, mark.run, elapsed))
+    trail, elapsed = Trail(runs=marks_of(sections.history)), 0.0
+    for mark in trail.runs:
+        elapsed += max(mark.ended - mark.began, 0.0)
+        trail.points.append(Point(mark.ended, mark.items, mark.run, elapsed))
     return trail
+
+
+def marks_of(history: Iterable[Run]) -> list[RunMark]:
+    """The runs of a history whose beginning and end are known."""
+    marks = []
+    for number, run in enumerate(history, 1):
+        began, ended = _epoch(run.began), _epoch(run.ended)
+        if began is not None and ended is not None:
+            marks.append(_mark(run, number, began, ended))
+    return marks
 
 
 def _mark(run: Run, number: int, began: float, ended: float) -> RunMark:

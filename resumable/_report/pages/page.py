@@ -13,12 +13,12 @@ from ..._format.trail import RunMark
 from ..._runtime import disk
 from ..._text import ago, at_most, close_to, duration, precise, shortened, speed
 from ...stores import CheckpointStore
-from ..stored.contents import effects_in, failed_in, history_in, loops_in
+from ..stored.contents import effects_in, failed_in, loops_in
 from ..stored.scan import ids_in, read_all
 from ..stored.summary import Summary, age_of, summary_of
 from ..stored.wording import error_of, last_save_of, number, position_of, size
 from .charts import Chart, Mark, Series, figure, text, time_text
-from .course import Course, course_of, how_it_was_stopped
+from .course import Course, course_of, how_it_was_stopped, marks_of
 from .style import STYLE
 
 _MOST_ROWS = 200
@@ -75,7 +75,7 @@ def report_of(summary: Summary, restored: Restored, *, state: str = "", told: st
         told,
         facts(_facts(summary, restored, course)),
         *_charts(course),
-        _runs(restored, course),
+        _runs(summary, course),
         _failed(restored),
         _loops(restored),
         _settings(summary, restored),
@@ -314,18 +314,22 @@ def _times(count: int, noun: str) -> str:
 # -- tables -----------------------------------------------------------------------------------------------------------
 
 
-def _runs(restored: Restored, course: Course) -> str:
-    details = {run.run: run for run in history_in(restored.sections)}
+def _runs(summary: Summary, course: Course) -> str:
+    details = {run.run: run for run in summary.history}
+    saved = course.runs[-1].run if course.runs else 0
+    marks = [*course.runs, *marks_of(run for run in summary.history if run.run > saved)]
+    present = summary.history[-1].run if summary.state == "running" else None
     rows = []
-    for mark in reversed(course.runs[-_MOST_ROWS:]):
+    for mark in reversed(marks[-_MOST_ROWS:]):
         run = details.get(mark.run)
+        how = "still running" if mark.run == present else how_it_was_stopped(mark)
         error = (run.error if run is not None and run.error else mark.error) or ""
         if run is not None and run.place:
             error += f" ({run.place})"
         took = duration(max(mark.ended - mark.began, 0.0))
-        rows.append((f"{mark.run:,}", _stamp(mark), took, f"{mark.items:,}", how_it_was_stopped(mark), error))
+        rows.append((f"{mark.run:,}", _stamp(mark), took, f"{mark.items:,}", how, error))
     headings = ">run", "began (UTC)", ">took", ">reached", "ended by", "error"
-    return table("Runs", headings, rows, max(len(course.runs) - _MOST_ROWS, 0))
+    return table("Runs", headings, rows, max(len(marks) - _MOST_ROWS, 0))
 
 
 def _stamp(mark: RunMark) -> str:

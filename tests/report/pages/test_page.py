@@ -18,6 +18,8 @@ from resumable import (
     every,
     rate_limit_below,
 )
+from resumable._format.sections import Run
+from resumable._report import places
 from resumable._report.pages.charts import text, ticks, time_text, time_ticks
 from resumable._report.pages.page import write_report
 from resumable.stores import FileStore
@@ -141,6 +143,24 @@ def test_cp_report_saves_first_and_writes_what_is_done() -> None:
 
     assert "7 of 10" in Path("run.html").read_text()
     assert "Report" in Path("run.html").read_text()
+    assert ">still running<" in Path("run.html").read_text()
+    assert ">a kill<" not in Path("run.html").read_text()
+
+
+def test_a_run_that_was_killed_before_its_first_save_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of runs above counts it, too."""
+    monkeypatch.setenv(places.VARIABLE, str(Path("index").absolute()))
+    crawl()
+    store = FileStore("ck")
+    home, place = places.directory(), places.place_of(store)
+    assert home is not None
+    assert place is not None
+    cut_off = [Run(run=4, began="2027-01-03T00:00:00+00:00", items_before=400)]
+    pulse = places.Pulse("crawl", place, "a", 1, 4, at=2e9, since=2e9, items=400, unsaved=cut_off)
+    places.write(places.pulse_path(home, place, "crawl"), pulse)
+
+    rows = re.findall(r"<tr>.*?</tr>", page_of().partition("<h2>Runs</h2>")[2])
+    assert [re.findall(r"<td.*?>(.*?)</td>", row)[:5:4] for row in rows[1:3]] == [["4", "a kill"], ["3", "incomplete"]]
 
 
 async def test_an_async_block_reports_its_last_save() -> None:
