@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -67,8 +68,9 @@ class Meter:
             name = self._named(account)
             told = [replace(limit, account=name) for limit in told]
         matters = self._observe(told, now, overtaken, line)
-        if parts is not None and parts.status < 400:
-            self._learn(parts, account, told)
+        if parts is not None:
+            with suppress(Exception):  # the status and the headers of an unknown object may be anything
+                self._learn(parts, account, told)
         return matters
 
     def is_refusal(self, response: object) -> bool:
@@ -82,6 +84,8 @@ class Meter:
         return matters
 
     def _learn(self, parts: Parts, account: str, told: Iterable[RateLimit]) -> None:
+        if parts.status >= 400:
+            return
         if len(self._hosts) >= _MOST_HOSTS:
             self._hosts.clear()
         known = self._hosts.setdefault((parts.place, account), KnownHost())

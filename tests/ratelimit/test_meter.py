@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -147,3 +148,15 @@ def test_the_account_that_has_most_left_speaks_for_its_host() -> None:
     budget = budget_of(of("A", 0), of("B", 4000), RateLimit("", 10, 9, RESET, "other.example"))
 
     assert budget.scarcest(NOW) == of("B", 4000)
+
+
+@pytest.mark.parametrize(("status", "headers"), [(200, None), (None, {}), (None, None), ("200", {}), (200, 7)])
+def test_a_response_without_headers_or_status_teaches_nothing(status: Any, headers: Any) -> None:
+    response = SimpleNamespace(status_code=200, headers={}, url="https://api.example/")
+    meter = Meter()
+    meter.observe(response, now=NOW)  # so that objects of its class are known
+
+    response.status_code, response.headers = status, headers
+
+    assert not meter.observe(response, now=NOW)
+    assert meter.exhausted(NOW) is None
