@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def _previous(store: CheckpointStore, operation_id: str) -> Restored:
 def _comparable(restored: Restored) -> dict[str, Any]:
     metadata = restored.data.metadata
     return {
-        "state": restored.data.state,
+        "state": _state_of(restored),
         "loops": {loop.name: [loop.processed_items, loop.total_items] for loop in loops_in(restored.sections)},
         "failed": {
             name: {str(key): error for key, error in pairs} for name, pairs in (restored.sections.failed or {}).items()
@@ -89,6 +90,19 @@ def _comparable(restored: Restored) -> dict[str, Any]:
         "total_items": metadata.total_items,
         "error_count": metadata.error_count,
     }
+
+
+def _state_of(restored: Restored) -> dict[str, Any]:
+    """The state; a ``cp.set`` as a dict, because its order means nothing."""
+    kinds = restored.sections.collections
+    return {
+        name: {_name_of(one): one for one in value} if kinds.get(name) == "set" else value
+        for name, value in restored.data.state.items()
+    }
+
+
+def _name_of(entry: Any) -> str:
+    return entry if type(entry) is str else json.dumps(entry, sort_keys=True)
 
 
 def differences(before: Any, after: Any, path: str = "$") -> Iterator[tuple[str, Any, Any]]:

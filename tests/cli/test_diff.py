@@ -41,6 +41,21 @@ def test_two_operations_are_compared_value_by_value() -> None:
     assert resumable("diff", "one", "none").exit_code == 1
 
 
+def test_a_set_has_no_order() -> None:
+    for name, numbers in (("one", [1, 2, 3]), ("two", [3, 2, 1]), ("three", [2, 3, 4])):
+        with checkpointed(name, auto_cleanup=False) as cp:
+            cp.set("seen", int).update(numbers)
+            cp.set("ids").update(map(str, numbers))
+
+    assert resumable("diff", "one", "two").output == ""
+    assert resumable("diff", "one", "three").output.splitlines() == [
+        "- $.state.seen['1']: 1",
+        "+ $.state.seen['4']: 4",
+        "- $.state.ids['1']: '1'",
+        "+ $.state.ids['4']: '4'",
+    ]
+
+
 def test_one_operation_is_compared_with_its_snapshot_before() -> None:
     keep("one", ".", 3)
     assert "only one snapshot" in resumable("diff", "one").output

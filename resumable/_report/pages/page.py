@@ -187,7 +187,10 @@ def _marks(course: Course) -> list[Mark]:
 
 
 def _bands(course: Course) -> list[tuple[float, float, str]]:
-    return [(wait.x, wait.end, f"waited {duration(wait.end - wait.x)} for {wait.whom}") for wait in course.waits]
+    return [
+        (wait.x, wait.end, f"waited {duration(wait.end - wait.x)} for {wait.whom or 'its quota'}")
+        for wait in course.waits
+    ]
 
 
 def _items(course: Course) -> Chart:
