@@ -86,7 +86,9 @@ class Tracked:
             StateEncodeError: A state is no longer plain JSON.
         """
         found = next((index for index, moment in enumerate(self.moments) if moment.loop == loop), None)
-        if loop in self._unmet:
+        if not loop and position and found is not None and self.moments[found].position == position:
+            return  # a save inside an item; what it began with was restored when the objects were tracked
+        if loop in self._unmet and loop:
             self._unmet.discard(loop)
             if found is not None and self.moments[found].position == position:
                 self._set_all(self.moments[found].states)

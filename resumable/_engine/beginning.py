@@ -28,32 +28,59 @@ class Beginning(msgspec.Struct):
 
     Attributes:
         state: The plain state at the run's beginning, as JSON; None for a new operation.
+        holds_objects: Whether the save that :meth:`holds` was asked about holds tracked objects as they began.
     """
 
     parts: Parts
     state: bytes | None = None
+    holds_objects: bool = False
 
-    def is_now(self) -> bool:
-        """Whether a save comes before all work, so that the next run repeats what this one has done until then.
+    def holds(self, reason: str) -> bool:
+        """Whether a save for *reason*, before any tick, comes before all work, so that no row and no entry counts yet.
+
+        A save that the program asks for counts, except in the first item of a loop that ticks.
+        """
+        parts, first = self.parts, self.parts.first_item
+        self.holds_objects = False
+        is_in_item = first is not None and first.is_here()
+        if not (is_in_item or reason.startswith(UNASKED)):
+            return False
+        has_written = self._has_written()
+        if not has_written and parts.tracked is None:
+            return False
+        self.holds_objects = self._is_repeated(is_in_item=is_in_item)
+        return has_written and self.holds_objects
+
+    def _is_repeated(self, *, is_in_item: bool) -> bool:
+        """Whether the next run repeats what this one has done until now.
 
         This is so if rows were written while the state did not change: a changed state may tell the program what to
         skip. Values that are zero or empty are no change, unless all writes came before a loop that ticks. For a
         program without loops and ticks, nobody can tell.
+
+        Args:
+            is_in_item: Whether the program is in a loop that ticks.
         """
         parts, first = self.parts, self.parts.first_item
-        if parts.cut.is_within_first or parts.cut.ticker.ticked:
+        if parts.cut.is_within_first or any(view.has_begun for view in parts.loops.views.values()):
             return False
-        if any(view.has_begun for view in parts.loops.views.values()):
+        if self.has_changed(strictly=first is not None and first.is_ahead):
             return False
-        writers, now = parts.cut.boundary.writers, parts.cut.boundary.now()
-        has_rows = any(one.written_since(now) is not None for one in writers)
-        has_entries = any(isinstance(one, Durable) and not one.known_as and one.changed_bytes() for one in writers)
-        if not (has_rows or has_entries) or self.has_changed(strictly=first is not None and first.is_ahead):
-            return False
+        if is_in_item:
+            return True
         functions = program.functions_of_block(place.caller(), parts.opening[1], ())
         if any(one.loops for one in functions):
-            return not has_entries  # a program that fills a mapping first may continue from its entries
+            return not self._has_entries()  # a program that fills a mapping first may continue from its entries
         return any("tick" in one.names for one in functions)
+
+    def _has_written(self) -> bool:
+        boundary = self.parts.cut.boundary
+        now = boundary.now()
+        return any(one.written_since(now) is not None for one in boundary.writers) or self._has_entries()
+
+    def _has_entries(self) -> bool:
+        writers = self.parts.cut.boundary.writers
+        return any(isinstance(one, Durable) and not one.known_as and one.changed_bytes() for one in writers)
 
     def has_changed(self, *, strictly: bool = True) -> bool:
         """Whether the plain state differs from the one at the run's beginning.

@@ -22,7 +22,6 @@ from .._loops.registry import LoopRegistry
 from .._loops.view import LoopView
 from .._models import CheckpointMetadata, as_stored, check_metadata
 from .._runtime.boundary import Boundary, Noting
-from .beginning import UNASKED
 from .session import Before, Decision, Session
 
 if TYPE_CHECKING:
@@ -249,9 +248,9 @@ def capture(
     Raises:
         StateEncodeError: JSON cannot hold the state, or the metadata would not load again.
     """
-    if parts.tracked is not None and not parts.loops.views and not parts.has_done:
+    is_early = not parts.cut.ticker.ticked and parts.beginning.holds(decision.reason)
+    if parts.tracked is not None and not (parts.loops.views or parts.has_done or parts.beginning.holds_objects):
         parts.note_tracked()
-    is_early = not parts.cut.ticker.ticked and decision.reason.startswith(UNASKED) and parts.beginning.is_now()
     loops = NO_LOOPS if parts.is_marker else parts.cut.settle(parts.loops, is_early=is_early)
     values = checked_values(parts.metadata, parts.metadata.save_count + in_flight + 1, decision.reason)
     wholly = is_last or (not parts.is_proven and (parts.has_done or parts.checker.turn < _WHOLE_AT_FIRST))

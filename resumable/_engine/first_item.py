@@ -48,6 +48,10 @@ class FirstItem:
             for writer in boundary.writers:
                 writer.attend()
 
+    def is_here(self) -> bool:
+        """Whether the program is in a loop that ticks."""
+        return is_in_ticks(place.caller(), self._parts.opening[1], self._ticking)
+
     def look(self) -> None:
         """The program is about to write."""
         parts = self._parts

@@ -112,6 +112,68 @@ def test_it_goes_on_where_items_are_ticked_by_hand(tmp_path: Path) -> None:
     assert numbers == [expected.random() for _ in range(10)]
 
 
+def saved_inside(store: Path, stop_at: int) -> list[float]:
+    with checkpointed("job", every(items=1), store=store) as cp:
+        rng, done = cp.track(random.Random(1)), cp.state.setdefault("done", [])
+        for number in range(len(done), 6):
+            drawn = rng.random()
+            if number == stop_at:
+                cp.save()
+                raise Stop
+            done.append(drawn)
+            cp.tick()
+        return [*done]
+
+
+def saved_inside_with_rows(store: Path, stop_at: int) -> list[float]:
+    with checkpointed("job", every(items=1), store=store) as cp:
+        rng, rows = cp.track(random.Random(1)), cp.log("rows")
+        for number in range(cp.state.get("done", 0), 6):
+            rows.append(rng.random())
+            cp.once(number, lambda: None)
+            if number == stop_at:
+                raise Stop
+            cp.state["done"] = number + 1
+            cp.tick()
+        return [*rows]
+
+
+def saved_without_ticks(store: Path, stop_at: int) -> list[float]:
+    with checkpointed("job", every(items=1), store=store) as cp:
+        rng, done = cp.track(random.Random(1)), cp.state.setdefault("done", [])
+        while len(done) < 6:
+            done.append(rng.random())
+            cp.save()
+            if len(done) == stop_at + 1:
+                raise Stop
+        return [*done]
+
+
+def stopped_before_the_loop(store: Path, stop_at: int) -> list[float]:
+    with checkpointed("job", every(items=1), store=store) as cp:
+        rng, rows = cp.track(random.Random(1)), cp.log("rows")
+        first = rng.random()
+        if stop_at < 6:
+            raise Stop
+        for _ in cp.remaining(range(5)):
+            rows.append(rng.random())
+        return [first, *rows]
+
+
+@pytest.mark.parametrize("stops", [(0, 0), (0, 1), (2, 3), (3, 3)], ids=str)
+@pytest.mark.parametrize(
+    "program", [saved_inside, saved_inside_with_rows, saved_without_ticks, stopped_before_the_loop]
+)
+def test_a_save_inside_an_item_neither_repeats_nor_skips_numbers(
+    program: Callable[[Path, int], list[float]], stops: tuple[int, ...], tmp_path: Path
+) -> None:
+    for stop_at in stops:
+        with contextlib.suppress(Stop):
+            program(tmp_path, stop_at)
+    expected = random.Random(1)
+    assert program(tmp_path, 99) == [expected.random() for _ in range(6)]
+
+
 def test_a_resumed_run_finds_the_state_at_once(tmp_path: Path) -> None:
     with contextlib.suppress(Stop), checkpointed("job", store=tmp_path) as cp:
         rng = cp.track(random.Random(1))

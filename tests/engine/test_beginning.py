@@ -171,3 +171,19 @@ def test_rows_of_a_first_item_whose_program_has_only_set_up_its_state(first: dic
 
     run_with_stops(job, "item 0", "item 0", "item 1")
     assert rows() == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("saves", ["save", "once"])
+def test_rows_of_a_first_item_in_which_the_program_saves(saves: str) -> None:
+    def job(stop: Stop, run: int) -> list[list[int]]:
+        with opened() as cp:
+            log = cp.log("log")
+            for item in range(cp.processed_items, 3):
+                log.append([item, run])
+                _ = cp.once("mail", lambda: 1) if saves == "once" else cp.save()
+                stop(f"item {item}")
+                cp.tick()
+            return [*log]
+
+    runs = iter(range(9))
+    assert run_with_stops(lambda stop: job(stop, next(runs)), "item 0", "item 0") == [[0, 2], [1, 2], [2, 2]]
