@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +58,13 @@ class Nested:
                 writer.attend()
 
 
-@functools.lru_cache(maxsize=256)
+_told: set[tuple[str, str]] = set()
+
+
 def _say_lost(outer_id: str, what: str, inner_id: str) -> None:
+    if (outer_id, what) in _told:  # each item may open an inner operation of its own
+        return
+    _told.add((outer_id, what))
     _log.warning(
         "%s: an item of %r, a checkpoint inside of this one, writes to %s, and that is saved only with the item around "
         "it. If the outer item is interrupted, the row is lost, because the inner item is not done again. Write it to "

@@ -51,6 +51,18 @@ def test_a_row_of_an_inner_loop_in_the_outer_checkpoint_is_told_once(
     assert len(rows.path.read_text().split()) == (3 if kind == "log" else 15)
 
 
+def test_it_is_told_once_for_all_inner_operations(caplog: pytest.LogCaptureFixture) -> None:
+    with opened("outer of many") as cp:
+        log = cp.log("log")
+        for item in cp.remaining(range(3)):
+            with opened(f"inner-{item}") as inner:
+                for part in inner.remaining(range(2)):
+                    log.append(part)
+
+    (told,) = caplog.messages
+    assert "an item of 'inner-0'" in told
+
+
 def test_rows_around_an_inner_block_are_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
     def run(stop: int) -> None:
         with opened("outer") as cp:
