@@ -177,7 +177,7 @@ def stop_at_limit(operation: Operation, wait: float = 0.0) -> Steps[None]:
         return
     now, has_done = operation.instant.monotonic, parts.has_done
     error = parts.limits.reached(operation.operation_id, operation.session, now=now, has_done=has_done, wait=wait)
-    if error is None or (yield from goes_on(operation)):
+    if error is None or (yield from goes_on(operation, wait)):
         return
     with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and warns
         yield from operation.save(f"Interrupted: {type(error).__name__}")

@@ -438,12 +438,12 @@ class Operation:
             plan = Plan(_FOR_EVER, max(0.0, rest), NEVER)  # the threads wake the loop; after that, it waits for them
         self.parts.quota.line = plan.quota
         seconds = min(plan.seconds, DRAW_SECONDS) if self._watching else plan.seconds
-        if (limits := self.parts.limits) is not None:
+        if self.graces is not None and (left := self.graces.left) is not None:
+            seconds = min(seconds, max(left, 0.0))
+        elif (limits := self.parts.limits) is not None:  # not in a grace: its end is the limit
             now, session = self.clock.now(), self.session
             look = limits.look_within(now=now, costs=session.costs, longest=session.longest_item)
             seconds = min(seconds, look)
-        if self.graces is not None and (left := self.graces.left) is not None:
-            seconds = min(seconds, max(left, 0.0))
         items = plan.items
         if items > 1 and not self.guard.is_asleep:
             items = min(items, self.guard.looks_at_item - self.metadata.processed_items)

@@ -254,8 +254,8 @@ class Wait:
                 end_with(RUN_AGAIN, RateLimitExhausted)
                 # The next run has the full margin again: if it began earlier, it would raise again.
                 raise RateLimitExhausted(limit.reset_at and limit.reset_at + _MARGIN_SECONDS, limit.resource)
-            yield from stop_if_asked(operation)
             left = (limit.reset_at or 0.0) + quota.margin_seconds - now
+            yield from stop_if_asked(operation, left)
             yield from stop_at_limit(operation, left)
             self._has_begun = True
             self._began_at = self._began_at or now

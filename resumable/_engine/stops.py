@@ -35,19 +35,22 @@ def is_stopping(operation: Operation) -> bool:
     return operation.acted_on is not None and threading.current_thread() is not threading.main_thread()
 
 
-def stop_if_asked(operation: Operation) -> Steps[None]:
+def stop_if_asked(operation: Operation, wait: float = 0.0) -> Steps[None]:
     """Save and stop if a signal or the program asks for it. In a map, calls in flight go on for a grace period.
 
     If the program has caught such a stop and goes on, that is said once, and the next signal ends the process, after
     a save: a bare ``except:`` would catch each further exception, too. Code that names KeyboardInterrupt or SystemExit
     catches them on purpose, and gets each one.
 
+    Args:
+        wait: Seconds that this code is about to wait. What outlasts the grace period does not go on.
+
     Raises:
         KeyboardInterrupt, SystemExit: It stops.
     """
     if operation.is_asked_to_pause:
         yield from pause(operation, lambda: is_stopping(operation))
-    if operation.graces is not None and is_stopping(operation) and (yield from goes_on(operation)):
+    if operation.graces is not None and is_stopping(operation) and (yield from goes_on(operation, wait)):
         return
     is_main = threading.current_thread() is threading.main_thread()
     number = signals.wish.number if operation.is_listening else None
@@ -134,18 +137,22 @@ def open_grace(operation: Operation, seconds: float) -> Grace:
     return operation.graces.open(seconds)
 
 
-def goes_on(operation: Operation) -> Steps[bool]:
-    """Whether this code belongs to a map's grace period, after a request to stop. At its beginning, all is saved."""
+def goes_on(operation: Operation, wait: float = 0.0) -> Steps[bool]:
+    """Whether this code belongs to a map's grace period, after a request to stop. At its beginning, all is saved.
+
+    Args:
+        wait: Seconds that this code is about to wait; not if that outlasts the grace period.
+    """
     grace = operation.graces.here() if operation.graces is not None else None
     if operation.graces is None or grace is None:
         return False
-    if grace.is_seen:
-        return not grace.is_over
-    grace.is_seen = True
-    operation.graces.begin_all()
-    with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and warns
-        yield from operation.save("Stopping: what is under way may end")
-    return True
+    is_new, grace.is_seen = not grace.is_seen, True
+    if is_new:
+        operation.graces.begin_all()
+        with contextlib.suppress(StoreError, StateEncodeError):  # the save at the exit tries again, and warns
+            yield from operation.save("Stopping: what is under way may end")
+    is_held = wait and not operation.ticker.is_async  # a task is cancelled at the end of the grace
+    return wait < grace.left if is_held else is_new or not grace.is_over
 
 
 def has_grace(operation: Operation) -> bool:

@@ -20,7 +20,8 @@ from typing import Any
 import loky
 import pytest
 
-from resumable import Checkpoint, checkpointed, every
+from resumable import Checkpoint, RunAgain, checkpointed, every
+from resumable._engine.operation import Operation
 from resumable._runtime import signals
 from resumable.testing import MemoryStore
 
@@ -174,6 +175,43 @@ def test_without_any_grace_what_has_ended_is_not_lost(store: MemoryStore) -> Non
     with opened(store) as cp:
         assert len(cp.mapping("pages")) == IN_FLIGHT
         cp.keep()
+
+
+@pytest.mark.parametrize("is_limit", [False, True], ids=["Ctrl-C", "max_runtime"])
+def test_a_wait_for_a_quota_that_outlasts_the_grace_ends_at_once(is_limit: bool, store: MemoryStore) -> None:
+    """Otherwise the whole grace would pass, for calls that cannot end in it."""
+    begun = time.monotonic()
+
+    def work(item: int) -> int:
+        if item >= 4:
+            cp.observe(remaining=0, limit=100, reset_at=time.time() + 60)
+            if item == 4 and not is_limit:
+                threading.Timer(0.1, interrupt, [signal.SIGINT]).start()
+            cp.wait_if_exhausted()
+        return item
+
+    error = RunAgain if is_limit else KeyboardInterrupt
+    limit = 30 if is_limit else None
+    with pytest.raises(error), opened(store, max_runtime=limit) as cp, ThreadPoolExecutor(2) as pool:
+        pages_of(cp, work, pool)
+    assert time.monotonic() - begun < 10
+    with opened(store, on_exhausted=lambda limit: None) as cp:
+        assert set(cp.mapping("pages")) == {"0", "1", "2", "3"}
+        cp.keep()
+
+
+def test_in_the_grace_after_a_time_limit_the_map_sleeps(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, check_in = [], Operation.check_in
+
+    def counted(self: Operation, **how: Any) -> Any:
+        asked.append(time.monotonic())
+        return check_in(self, **how)
+
+    monkeypatch.setattr(Operation, "check_in", counted)
+    with pytest.raises(RunAgain), opened(store, max_runtime=0.05) as cp, ThreadPoolExecutor(2) as pool:
+        for _ in cp.map(lambda item: time.sleep(0.2) or item, range(4), executor=pool, max_in_flight=2):
+            pass
+    assert len(asked) < 50
 
 
 def test_the_second_interrupt_ends_at_once(store: MemoryStore) -> None:
