@@ -19,7 +19,7 @@ from .artifacts import in_store
 from .document import begun_copy, is_begun_copy, is_encrypted
 from .repair import Repaired
 from .restore import Restored, put_together
-from .sections import summary_of
+from .sections import Sections, summary_of
 from .verify import Unseal, UnsealArtifact, Verified, verify
 
 
@@ -111,6 +111,10 @@ def _put(lease: Lease, snapshot: bytes, journal: bytes, summary: bytes) -> None:
 # -- from one store to another ----------------------------------------------------------------------------------------
 
 
+_MOST_TRIES = 20
+"""While a run replaces artifacts, try so often to copy all of one save."""
+
+
 @dataclass(frozen=True, slots=True)
 class Copied:
     """The result of a copy.
@@ -167,8 +171,10 @@ def copy(
                 f"{target.describe()} takes whole checkpoints only, and {operation_id!r} has saves in a journal. A "
                 "store with another layer, such as ?compress=zstd, takes it."
             )
+        stored, artifacts = _bring_artifacts(source, target, lease, operation_id, stored, now)
+        data = None if is_encrypted(stored.snapshot) else _read(operation_id, stored, now).data
         summary = summary_of(data.metadata, at=data.last_updated) if data is not None else b""
-        artifacts = _bring(source, target, lease, operation_id, stored, summary, is_begun=is_begun)
+        _bring(source, target, lease, operation_id, stored, summary, is_begun=is_begun)
         if ours is not None:
             ours.delete()
         size = len(stored.snapshot) + len(stored.journal)
@@ -183,15 +189,16 @@ def bring_over(
     stored: Stored | None,
     *,
     is_begun: bool,
-) -> int:
-    """Copy *stored* from *source* to *target*, which *lease* owns. Returns the number of artifacts.
+) -> None:
+    """Copy *stored* from *source* to *target*, which *lease* owns.
 
     Args:
         is_begun: Whether an earlier copy has begun, so that nobody takes the target's content for a checkpoint.
     """
     assert stored is not None, "there is nothing to bring"
     summary = summary_of(restored.data.metadata, at=restored.data.last_updated)
-    return _bring(source, target, lease, restored.data.operation_id, stored, summary, is_begun=is_begun)
+    _copy_artifacts(source, target, lease, restored.data.operation_id, restored.sections)
+    _bring(source, target, lease, restored.data.operation_id, stored, summary, is_begun=is_begun)
 
 
 def _bring(
@@ -203,13 +210,11 @@ def _bring(
     summary: bytes,
     *,
     is_begun: bool,
-) -> int:
-    artifacts = _copy_artifacts(source, target, lease, key)
+) -> None:
     if stored.journal and not is_begun:  # until everything is here, nobody may resume from the snapshot alone
         lease.stage(lease.next, [begun_copy(key, str(source.describe()))])(b"")
     _put(lease, stored.snapshot, stored.journal, summary)
     _compare(stored, lease.read(), str(target.describe(key)))
-    return artifacts
 
 
 def is_begun_from(stored: Stored, source: CheckpointStore, operation_id: str) -> bool:
@@ -255,22 +260,74 @@ def _refuse_newer(target: CheckpointStore, operation_id: str, saved_at: datetime
         )
 
 
-def _copy_artifacts(source: CheckpointStore, target: CheckpointStore, lease: Lease, operation_id: str) -> int:
+def _bring_artifacts(
+    source: CheckpointStore, target: CheckpointStore, lease: Lease, key: str, stored: Stored, now: datetime
+) -> tuple[Stored, int]:
+    """Copy the artifacts of *stored*. If a run saves meanwhile, and has removed some, copy those of its newer save.
+
+    Returns:
+        What they belong to, and their number.
+
+    Raises:
+        StoreError: One is missing, or the run replaces them faster than they can be copied.
+    """
+    told = ""
+    for _ in range(_MOST_TRIES):
+        failure, names = None, set[str]()
+        sections = None if is_encrypted(stored.snapshot) else _read(key, stored, now).sections
+        try:
+            names = _copy_artifacts(source, target, lease, key, sections)
+        except StoreError as error:
+            failure = error
+        if failure is None and not names and not (sections and sections.artifacts):
+            return stored, 0
+        newer = source.read(key)
+        is_same = newer is None or (newer.snapshot, newer.journal) == (stored.snapshot, stored.journal)
+        if failure is not None and is_same and str(failure) == told:
+            raise failure
+        if failure is None and is_same:
+            _refuse_missing(source, key, sections, names)
+        if failure is None and (is_same or (sections is not None and not in_store(target, key)(sections))):
+            return stored, len(names)
+        stored, told = newer or stored, str(failure or "")
+    raise StoreError(
+        f"a run works on {key!r}, and replaces its artifacts faster than they can be copied. Pause it first "
+        f"(resumable pause), or copy it once it has ended."
+    )
+
+
+def _refuse_missing(source: CheckpointStore, key: str, sections: Sections | None, names: set[str]) -> None:
+    for name, one in sections.artifacts.items() if sections is not None else ():
+        if one.version not in names:
+            raise StoreError(
+                f"the artifact {name!r} of {key!r} is missing in {source.describe()}, so a copy could not go on."
+            )
+
+
+def _copy_artifacts(
+    source: CheckpointStore, target: CheckpointStore, lease: Lease, operation_id: str, sections: Sections | None
+) -> set[str]:
+    """Copy all. Those that *sections*, if known, do not name may be removed meanwhile. Returns their names."""
     if not source.traits.keeps_artifacts:
-        return 0
+        return set()
     origin = cast("ArtifactStore", source)
     names = [name for name, _ in origin.list_artifacts(operation_id)]
     if names and not target.traits.keeps_artifacts:
         raise StoreError(f"{target.describe()} cannot keep artifacts, and {operation_id!r} has {len(names):,}")
     there = {name for name, _ in cast("ArtifactStore", target).list_artifacts(operation_id)} if names else set()
+    needed = None if sections is None else {one.version for one in sections.artifacts.values()}
     keeper, goal = cast("ArtifactLease", lease), cast("ArtifactStore", target)
     for name in names:
         if name in there and _contents_of(origin, operation_id, name) != _contents_of(goal, operation_id, name):
             keeper.keep_artifacts(there - {name})  # an incomplete version of an interrupted copy
         elif name in there:
             continue
-        keeper.put_artifact(name, origin.read_artifact(operation_id, name))
-    return len(names)
+        try:
+            keeper.put_artifact(name, origin.read_artifact(operation_id, name))
+        except StoreError:
+            if needed is None or name in needed:
+                raise
+    return {*names}
 
 
 def _contents_of(store: ArtifactStore, operation_id: str, name: str) -> bytes:

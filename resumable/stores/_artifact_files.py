@@ -73,7 +73,10 @@ class ArtifactFiles:
         for path in self._paths():
             if path.name not in seen:
                 seen.add(path.name)
-                size = trees.size_of(path) if _is_directory(path) else os.stat(path, follow_symlinks=False).st_size
+                try:
+                    size = trees.size_of(path) if _is_directory(path) else os.stat(path, follow_symlinks=False).st_size
+                except FileNotFoundError:  # a run removes it at this moment
+                    continue
                 yield path.name, size
 
     def keep(self, names: Collection[str]) -> None:

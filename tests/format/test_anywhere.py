@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -116,6 +117,48 @@ def test_artifacts_go_with_it(store: CheckpointStore, tmp_path: Path) -> None:
             file.write(b"abc")
     with pytest.raises(StoreError, match=r"cannot keep artifacts|whole checkpoints"):
         copy(other, EncryptedStore(DictStore(), EncryptedStore.new_key()), "job", now=NOW)
+
+
+class Saving(FileStore):
+    """A run saves, and removes what it has replaced, whenever somebody reads an artifact."""
+
+    saves = 1
+
+    def read_artifact(self, key: str, name: str) -> Iterator[bytes]:
+        if self.saves:
+            self.saves -= 1
+            write_model(FileStore(self.directory), str(self.saves))
+        return super().read_artifact(key, name)
+
+
+def write_model(store: CheckpointStore, text: str) -> None:
+    for _ in range(2):  # the second time, none but the newest is left
+        with checkpointed("job", store=store, auto_cleanup=False) as cp:
+            cp.state.clear()
+            with cp.artifact("model").open("w") as file:
+                file.write(text)
+
+
+def test_a_run_may_save_while_its_artifacts_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, other = Saving(tmp_path / "from"), FileStore(tmp_path / "to")
+    write_model(FileStore(tmp_path / "from"), "begun")
+    copy(source, other, "job", now=NOW)
+    with checkpointed("job", store=other) as cp:
+        assert cp.artifact("model").path.read_text() == "0"
+
+    source.saves = 1000
+    monkeypatch.setattr("resumable._format.anywhere._MOST_TRIES", 2)
+    with pytest.raises(StoreError, match="faster than they can be copied"):
+        copy(source, other, "job", now=NOW)
+
+
+def test_a_copy_without_an_artifact_is_refused(store: CheckpointStore, tmp_path: Path) -> None:
+    write_model(store, "abc")
+    with claimed(store, "job") as lease:
+        lease.keep_artifacts([])  # type: ignore[attr-defined]
+    with pytest.raises(StoreError, match="'model' of 'job' is missing"):
+        copy(store, FileStore(tmp_path / "files"), "job", now=NOW, move=True)
+    assert keys(store) == ["job"]
 
 
 @pytest.mark.parametrize("target", ["files", "memory", "a database"])
