@@ -168,9 +168,9 @@ class Coordinator(EndingHandler[MapOwner[int]], PlainResultHandler):
             self._suspects.append(call)
             self._crash = error
         elif not isinstance(error, Exception):
-            if not self._is_ending and not self.owner.is_stopping:
+            if not self._is_ending and not self.owner.is_stopping and self.grace.until is None:
                 raise error
-            self.loop.drop_all(call.keys())  # the call has noticed the stop
+            self.note_end(call.keys(), error)
         elif type(call) is BatchCall:
             self._again.extendleft(reversed(call.singly()))  # to find out which item it is
         else:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import tenacity
 
-from ..._errors import TooManyFailedError
+from ..._errors import RateLimitExhausted, RunAgain, TooManyFailedError
 from ..._retry import Saver, check_policy, reason
 from ..._text import shortened
 from ..ledgers.by_position import ItemKey
@@ -114,6 +114,7 @@ class ResultHandler(Generic[Owner]):
         self._failed = 0
         self._save_reason: str | None = None
         self._failure: BaseException | None = None
+        self._limit: RunAgain | None = None
         self._is_ending = False
 
     @property
@@ -139,7 +140,7 @@ class ResultHandler(Generic[Owner]):
     def give_up(self, key: ItemKey, item: Any, error: BaseException) -> Iterator[tuple[Any, Any]]:
         """An item has failed for good: yield what the body gets of it."""
         self.observe(error)
-        if self.settings.raises:
+        if self.settings.raises or isinstance(error, RateLimitExhausted):  # the run ends, not the item
             error.add_note(f"resumable: at item {shortened(item, 80)}")
             self.fail(error)
             return
@@ -204,6 +205,13 @@ class EndingHandler(ResultHandler[Owner]):
         self.owner.close_grace(self.grace)
         self.owner.has_quota(0)
 
+    def note_end(self, keys: Iterable[ItemKey], error: BaseException) -> None:
+        """The calls for *keys* ended with *error* because the run ends: they are not done. Others may still finish."""
+        self.loop.drop_all(keys)
+        if isinstance(error, RunAgain):
+            self._limit = error  # the map's own thread may not reach the limit
+            self.send_no_more()
+
     def fail(self, error: BaseException) -> None:
         """End the map with *error*, once the body has what has ended by now. The first of several errors counts."""
         self._failure = self._failure or error
@@ -226,8 +234,8 @@ class EndingHandler(ResultHandler[Owner]):
 
     def before_stop(self) -> None:
         """The body has everything. Raises the error that ended the map; for a stop, a check-in raises."""
-        if self._failure is not None:
-            raise self._failure
+        if (error := self._failure or self._limit) is not None:
+            raise error
         self.owner.close_grace(self.grace)
 
     def go_on(self) -> None:

@@ -178,25 +178,31 @@ def test_without_any_grace_what_has_ended_is_not_lost(store: MemoryStore) -> Non
 
 
 @pytest.mark.parametrize("is_limit", [False, True], ids=["Ctrl-C", "max_runtime"])
-def test_a_wait_for_a_quota_that_outlasts_the_grace_ends_at_once(is_limit: bool, store: MemoryStore) -> None:
+@pytest.mark.parametrize("host", ["", "api.example"], ids=["any host", "a named host"])
+def test_a_wait_for_a_quota_that_outlasts_the_grace_ends_at_once(host: str, is_limit: bool, store: MemoryStore) -> None:
     """Otherwise the whole grace would pass, for calls that cannot end in it."""
-    begun = time.monotonic()
+    begun, are_done, limit = time.monotonic(), threading.Event(), 30 if is_limit else None
 
     def work(item: int) -> int:
         if item >= 4:
-            cp.observe(remaining=0, limit=100, reset_at=time.time() + 60)
+            are_done.wait(60)
+            cp.observe(remaining=0, limit=100, reset_at=time.time() + 60, host=host)
             if item == 4 and not is_limit:
                 threading.Timer(0.1, interrupt, [signal.SIGINT]).start()
-            cp.wait_if_exhausted()
+            cp.wait_for(host)
         return item
 
     error = RunAgain if is_limit else KeyboardInterrupt
-    limit = 30 if is_limit else None
     with pytest.raises(error), opened(store, max_runtime=limit) as cp, ThreadPoolExecutor(2) as pool:
-        pages_of(cp, work, pool)
+        pages = cp.mapping("pages")
+        for item, page in cp.map(work, range(ITEMS), executor=pool):
+            pages[str(item)] = page
+            if item == 3:
+                are_done.set()
     assert time.monotonic() - begun < 10
     with opened(store, on_exhausted=lambda limit: None) as cp:
         assert set(cp.mapping("pages")) == {"0", "1", "2", "3"}
+        assert not cp.failed
         cp.keep()
 
 

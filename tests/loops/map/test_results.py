@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from resumable import TooManyFailedError, checkpointed, every
+from resumable import RateLimitExhausted, TooManyFailedError, checkpointed, every
 from resumable.testing import MemoryStore
 
 ENGINES: dict[str, Callable[[], Any]] = {
@@ -129,3 +130,52 @@ def test_it_is_a_number_or_a_share(max_failed: Any, error: type[Exception], stor
 def test_the_error_pickles() -> None:
     error = pickle.loads(pickle.dumps(TooManyFailedError("crawl", 6, 40, 5, "ValueError: no")))
     assert str(error).startswith("6 of 40 items of 'crawl' have failed, more than max_failed=5 allows.")
+
+
+class Exhausted:
+    """From the 4th item on, the quota is empty; the calls ask before their requests."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.block: Any = checkpointed("numbers", every(hours=1), store=store, on_exhausted="raise")
+
+    def observe(self, number: int) -> int:
+        if number == 3:
+            self.cp.observe(remaining=0, limit=100, reset_at=time.time() + 600)
+        return number
+
+    def __call__(self, number: int) -> int:
+        if self.observe(number) >= 3:
+            self.cp.wait_if_exhausted()
+        return number
+
+    def run(self, engine: Any, **options: Any) -> None:
+        with self.block as self.cp:
+            for number, _ in self.cp.map(self, range(9), executor=engine, max_in_flight=1, **options):
+                self.cp.log("done").append(number)
+
+    def run_tasks(self, **options: Any) -> None:
+        asyncio.run(self.run_async(**options))
+
+    async def run_async(self, **options: Any) -> None:
+        async def call(number: int) -> int:
+            if self.observe(number) >= 3:
+                await self.cp.wait_if_exhausted()
+            return number
+
+        async with self.block as self.cp:
+            async for number, _ in self.cp.amap(call, range(9), max_in_flight=1, **options):
+                self.cp.log("done").append(number)
+
+
+@pytest.mark.parametrize("kind", ["in line", "threads", "tasks"])
+@pytest.mark.parametrize("options", [{"on_error": "skip"}, {"on_error": "collect"}, {"max_failed": 5}], ids=str)
+def test_a_used_up_quota_is_no_failure_of_an_item(kind: str, options: Any, store: MemoryStore) -> None:
+    exhausted = Exhausted(store)
+    run = exhausted.run_tasks if kind == "tasks" else partial(exhausted.run, ENGINES[kind]())
+    with pytest.raises(RateLimitExhausted):
+        run(**options)
+
+    with checkpointed("numbers", store=store, on_exhausted=lambda limit: None) as cp:
+        assert list(cp.log("done")) == [0, 1, 2]
+        assert not cp.failed
+        cp.keep()
