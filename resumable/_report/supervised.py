@@ -95,6 +95,12 @@ class RunReport:
         return next(reversed(list(self.last.values())), None)
 
     @property
+    def was_asked_to_stop(self) -> bool:
+        """Whether ``resumable stop`` ended the run, or the program's own ``resumable.stop()``."""
+        last = self.newest
+        return last is not None and last.name == "stopping" and last.reason.endswith("Interrupted: stop()")
+
+    @property
     def again_at(self) -> float | None:
         """When a used-up quota is fresh, in seconds since the epoch; None if none has ended the run."""
         return max((event.again_at for event in self.ended if event.again_at is not None), default=None)

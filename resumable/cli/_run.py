@@ -148,8 +148,8 @@ def run_command(
     resumable run -j8 --items urls.txt --joblog log.tsv -- curl -sSfO {}
 
     \b
-    Exit codes: 0 done; 75 stopped by a signal or its time limit, run it again; 130 after Ctrl-C; the job's own code or
-    1 if it was given up; 1 if items failed; 126 or 127 if the command cannot be run.
+    Exit codes: 0 done; 75 stopped by a signal, its time limit or `resumable stop`, run it again; 130 after Ctrl-C;
+    the job's own code or 1 if it was given up; 1 if items failed; 126 or 127 if the command cannot be run.
     systemd:  SuccessExitStatus=75, and Restart=on-failure with RestartPreventExitStatus=1
     Slurm:    resumable run -- python job.py; [ $? = 75 ] && scontrol requeue $SLURM_JOB_ID
     """

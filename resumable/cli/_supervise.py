@@ -91,6 +91,8 @@ class Judge:
         if asked_to_stop is not None:
             is_interrupt = asked_to_stop == "SIGINT"
             return Verdict("stopped", f"stopped by {asked_to_stop}", code=130 if is_interrupt else RUN_AGAIN)
+        if report.was_asked_to_stop:
+            return Verdict("stopped", "stopped by request", code=RUN_AGAIN)
         if (hopeless := _hopeless(report)) is not None:
             gave_up = RUN_AGAIN if hopeless.error.startswith("BudgetExhausted") else GAVE_UP
             return Verdict("given up", printable(hopeless.error), code=gave_up)

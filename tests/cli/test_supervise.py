@@ -73,6 +73,14 @@ def test_an_exit_that_left_no_time_to_save_is_a_kill() -> None:
     assert judge.is_careful
 
 
+def test_a_request_to_stop_is_for_the_runner_too() -> None:
+    """Otherwise ``resumable stop`` would only begin another run. After a SIGTERM one begins."""
+    asked = Judge().after(143, told(3, reason="Interrupted: stop()", error="SystemExit: 143"), now=0)
+
+    assert (asked.what, asked.why, asked.code) == ("stopped", "stopped by request", 75)
+    assert Judge().after(143, told(3, reason="Interrupted: SIGTERM"), now=0).what == "again"
+
+
 def test_an_operation_that_is_another_one_in_each_run_is_no_progress() -> None:
     """An id with the time in it would be begun anew for ever."""
 
