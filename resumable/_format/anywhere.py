@@ -20,7 +20,7 @@ from .document import begun_copy, is_begun_copy, is_encrypted
 from .repair import Repaired
 from .restore import Restored, put_together
 from .sections import Sections, summary_of
-from .verify import Unseal, UnsealArtifact, Verified, verify
+from .verify import Unseal, UnsealArtifact, Verified, verify, verify_settled
 
 
 def verify_in(
@@ -36,6 +36,16 @@ def verify_in(
     Raises:
         StoreError: The store cannot be read.
     """
+    return verify_settled(partial(_verify_once, store, operation_id, now, unseal, unseal_artifact))
+
+
+def _verify_once(
+    store: CheckpointStore,
+    operation_id: str,
+    now: datetime,
+    unseal: Unseal | None,
+    unseal_artifact: UnsealArtifact | None,
+) -> Verified:
     problem = ""
     with tempfile.TemporaryDirectory(prefix="resumable-") as directory:
         path = FileStore(directory).locate(operation_id)

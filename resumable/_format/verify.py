@@ -22,6 +22,8 @@ UnsealArtifact = Callable[[str, str, Iterable[bytes]], Iterable[bytes]]
 """Decrypts an operation's artifact of that name; raises StoreError if it cannot."""
 _SEALED = b"aes-256-gcm"
 """How a line of an encrypted journal begins."""
+_MOST_LOOKS = 20
+"""Look so often, at most, at what seems damaged while a run saves."""
 
 
 @dataclass(slots=True)
@@ -127,6 +129,19 @@ def verify(
     candidates = [each for snapshot in good for each in _candidates(snapshot, journals, operation_id, now)]
     found.best = _best([each for each in candidates if not artifacts(each.restored.sections)])
     found.problem = _problem(found, snapshots, journals, now, artifacts)
+    return found
+
+
+def verify_settled(look: Callable[[], Verified]) -> Verified:
+    """What *look* finds. What seems damaged is looked at until it stays as it is, because a run may be saving."""
+    found = look()
+    for _ in range(_MOST_LOOKS):
+        before = found
+        if not before.problem:
+            break
+        found = look()
+        if [file.raw for file in found.files] == [file.raw for file in before.files]:
+            break
     return found
 
 

@@ -16,7 +16,7 @@ from .._format.anywhere import repair_in, verify_in
 from .._format.document import is_encrypted
 from .._format.files import FileFound, files_of, operation_id_of, operations_at
 from .._format.repair import Repaired, repair
-from .._format.verify import Recoverable, Verified, verify
+from .._format.verify import Recoverable, Verified, verify, verify_settled
 from .._report.stored.scan import ids_in, is_missing, name_of, not_there
 from .._report.stored.shards import matches
 from .._text import command_for, printable
@@ -38,7 +38,10 @@ def _found(
         options |= {"unseal": opener.unseal, "unseal_artifact": opener.unseal_artifact}
     if isinstance(store, FileStore):
         paths = [path for target in targets or (str(store.directory),) for path in _operations_of(target, store)]
-        return [(partial(verify, path, **options), partial(repair, path, **options)) for path in dict.fromkeys(paths)]
+        return [
+            (partial(verify_settled, partial(verify, path, **options)), partial(repair, path, **options))
+            for path in dict.fromkeys(paths)
+        ]
     return [
         (partial(verify_in, store, one, **options), partial(repair_in, store, one, **options))
         for one in _ids_of(targets, store)
@@ -90,12 +93,12 @@ def verify_command(
     if as_json:
         print_json({"checkpoints": list(map(_to_dict, found))})
     else:
-        click.echo("\n\n".join(_as_text(one, is_verbose) for one in found) or "no checkpoints")
+        click.echo("\n\n".join(_as_text(one, is_verbose, where or "") for one in found) or "no checkpoints")
     if any(one.problem for one in found):
         sys.exit(1)
 
 
-def _as_text(found: Verified, is_verbose: bool) -> str:
+def _as_text(found: Verified, is_verbose: bool, where: str) -> str:
     is_told_below = any(file.problem for file in found.files if file.role == "current")
     about = f": {printable(found.problem)}" if found.problem and not is_told_below else ""
     lines = [f"{printable(found.operation_id)}: {found.verdict}{about}"]
@@ -103,7 +106,7 @@ def _as_text(found: Verified, is_verbose: bool) -> str:
         lines.append(_file_as_text(file, found.place))
         lines += [f"    {printable(record)}" for record in (file.records if is_verbose else ())]
     if found.verdict == "damaged":
-        lines.append(_way_out(found))
+        lines.append(_way_out(found, where))
     return "\n".join(lines)
 
 
@@ -113,18 +116,19 @@ def _file_as_text(file: FileFound, place: str) -> str:
     return f"  {file.role:<9}{file.kind:<11}{file.verdict:<8} {name}{about}"
 
 
-def _way_out(found: Verified) -> str:
-    best, path = found.best, (found.place and found.operation_id) or str(found.path)
+def _way_out(found: Verified, where: str) -> str:
+    best, path, where = found.best, (found.place and found.operation_id) or str(found.path), found.place and where
     if best is None and any(is_encrypted(file.raw) and file.problem for file in found.files):
         damaged = f"the key is wrong, or {printable(path)} is damaged"
         return f"  nothing can be decrypted: {damaged}. Try the right key first, and change nothing."
     if best is None:
-        return f"  nothing can be restored\n  to start over:  move {printable(path)} away"
+        way = command_for("rm", path, where) if found.place else f"move {printable(path)} away"
+        return f"  nothing can be restored\n  to start over:  {way}"
     lost = f"; the {best.lost_bytes:,} bytes of its journal after it are lost" if best.lost_bytes else ""
     journal = next((file for file in found.files if (file.kind, file.role) == ("journal", "current")), None)
     if journal is not None and journal.raw and all(journal is not one for one in best.journals):
         lost = f"; the present journal, {len(journal.raw):,} bytes with {journal.saves} good saves, is lost"
-    return f"  can be restored: {_described(best)}{lost}\n  to go on from there:  {command_for('repair', path)}"
+    return f"  can be restored: {_described(best)}{lost}\n  to go on from there:  {command_for('repair', path, where)}"
 
 
 def _described(best: Recoverable) -> str:

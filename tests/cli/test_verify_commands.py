@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from resumable import CheckpointCorruptError, CheckpointManager, open_store
+from resumable import CheckpointCorruptError, CheckpointManager, checkpointed, open_store
 from resumable._format.journal import read
 from resumable.stores import EncryptedStore, FileStore
 from tests.support.damaged import KEY, kept, loaded, run, spoil
+from tests.support.stores import claimed
 
 
 def test_the_message_of_a_damaged_checkpoint_can_be_pasted(two: Path) -> None:
@@ -159,3 +160,18 @@ def test_no_file_is_named_in_a_store_that_has_none(tmp_path: Path) -> None:
 
     assert shown.startswith("job: good\n  current  checkpoint good     saved 20"), shown
     assert ".json" not in shown
+
+
+def test_the_way_out_of_a_store_names_it(tmp_path: Path) -> None:
+    store = open_store(url := f"sqlite:///{tmp_path}/saved.db")
+    with checkpointed("job", store=store, auto_cleanup=False) as cp, cp.artifact("model").open("w") as file:
+        file.write("abc")
+    with claimed(store, "job") as lease:
+        lease.keep_artifacts([])  # type: ignore[attr-defined]
+
+    shown = run("verify", "--store", url)
+
+    assert "job: damaged: its artifact 'model' is missing" in shown.output
+    command = shlex.split(shown.output.partition("to start over:")[2])
+    assert run(*command[command.index("rm") :]).exit_code == 0
+    assert store.read("job") is None

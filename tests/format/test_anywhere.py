@@ -152,6 +152,11 @@ def test_a_run_may_save_while_its_artifacts_are_copied(tmp_path: Path, monkeypat
         copy(source, other, "job", now=NOW)
 
 
+def test_an_artifact_that_a_run_replaces_meanwhile_is_no_damage(tmp_path: Path) -> None:
+    write_model(FileStore(tmp_path), "begun")
+    assert not verify_in(Saving(tmp_path), "job", now=NOW).problem
+
+
 def test_a_copy_without_an_artifact_is_refused(store: CheckpointStore, tmp_path: Path) -> None:
     write_model(store, "abc")
     with claimed(store, "job") as lease:
