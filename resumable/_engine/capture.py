@@ -148,7 +148,7 @@ class Cut(msgspec.Struct):
 
     Attributes:
         ticker: Counts ticks by hand: between two ticks lies one item.
-        has_ticked: Whether an earlier run ticked by hand; if so, this run begins inside an item.
+        has_ticked: Whether an item that is ticked by hand is under way, though this run has not ticked yet.
         boundary: Counts the items that loops hand out.
         is_at_end: Whether the program has ended its block, so that no item follows the last tick.
         is_final: Whether nothing is left to do, whatever the places of the loops say.

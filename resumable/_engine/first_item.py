@@ -29,6 +29,7 @@ class FirstItem:
 
     Attributes:
         is_ahead: Whether a loop that ticks follows, and nothing was written in it yet.
+        has_ended: Whether the first item has begun.
     """
 
     def __init__(self, parts: Parts, has_changed: Callable[[], bool]) -> None:
@@ -36,14 +37,14 @@ class FirstItem:
         self._boundary = parts.cut.boundary
         self._has_changed = has_changed
         self._last: tuple[place.Frame, int] | None = None
-        self._looks, self._has_ended = 0, False
+        self._looks, self.has_ended = 0, False
         self._ticking: Ticking = {}
         self.is_ahead = False
 
     def attend(self) -> None:
         """Look at each write from now on, unless the first item has begun."""
         boundary = self._boundary
-        if boundary.look is None and not self._has_ended:
+        if boundary.look is None and not self.has_ended:
             boundary.look = self.look
             for writer in boundary.writers:
                 writer.attend()
@@ -77,8 +78,9 @@ class FirstItem:
             self._last = here
 
     def _end(self) -> None:
-        self.is_ahead, self._has_ended = False, True
-        with self._boundary.lock:
-            self._boundary.look = None
-            for writer in self._boundary.writers:
-                writer.attend()
+        self.is_ahead, self.has_ended = False, True
+        if self._boundary.look == self.look:
+            with self._boundary.lock:
+                self._boundary.look = None
+                for writer in self._boundary.writers:
+                    writer.attend()

@@ -9,14 +9,16 @@ from __future__ import annotations
 import dis
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from itertools import takewhile
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from .._loops.places import place, program
-from .._runtime.boundary import Noting, Where
-from .._runtime.interpreter import point_in
+from .._runtime.boundary import Noting
+from .._runtime.interpreter import point_in, running_here
 
 if TYPE_CHECKING:
+    from .first_item import FirstItem
     from .parts import Parts
 
 _WITHIN = 10_000
@@ -44,7 +46,7 @@ class Headings:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._boundary = parts.cut.boundary
-        self._expected: dict[str, Where] = {}
+        self._expected = {name: [(0, min(end, _WITHIN))] for name, end in parts.ends().items()}
 
     def attend(self) -> None:
         """Look at each row from now on."""
@@ -59,17 +61,86 @@ class Headings:
             if self._boundary.again is self:
                 self._set(None)
                 again.attend()
-        elif _is_before_ticks(place.caller(), parts.opening[1]):
-            where = self._expected.setdefault(writer.known_as, [(0, _WITHIN)])
-            if len(where) > 0 and writer.is_there(row, where):
-                return True
+        elif _is_before_ticks(place.caller(), parts.opening[1]) and self._has(writer, row):
+            return True
         return again.has_expected and again.has(writer, row)
+
+    def _has(self, writer: Noting, row: Any) -> bool:
+        where = self._expected.get(writer.known_as, [])
+        return bool(where) and writer.is_there(row, where)
 
     def _set(self, again: Headings | None) -> None:
         with self._boundary.lock:
             self._boundary.again = again
             for writer in self._boundary.writers:
                 writer.attend()
+
+
+class BetweenLoops:
+    """Notes rows that stand between a loop and one that ticks: a run that goes on writes them again.
+
+    The items of a loop that ticks begin nowhere, so that the first one cannot be told from these rows afterwards.
+
+    Args:
+        parts: Of an operation with something to write to.
+        first_item: Looks at each write until the first item has begun.
+
+    Attributes:
+        since: The count at the last of these rows that is not noted yet; None if there is none.
+    """
+
+    def __init__(self, parts: Parts, first_item: FirstItem | None) -> None:
+        self._parts, self._first_item = parts, first_item
+        self._boundary = parts.cut.boundary
+        self._ticking: Ticking = {}
+        self._has_both: bool | None = None
+        self.since: int | None = None
+        self._behind: object = None  # the loop before these rows
+        self._ticked = 0
+
+    def attend(self) -> None:
+        """Look at each write from now on, if the program has both kinds of loops."""
+        self._set(self.look)
+
+    def _set(self, look: Callable[[], None] | None) -> None:
+        with self._boundary.lock:
+            self._boundary.look = look
+            for writer in self._boundary.writers:
+                writer.attend()
+
+    def look(self) -> None:
+        """The program is about to write."""
+        first, parts, boundary = self._first_item, self._parts, self._boundary
+        if first is not None and not first.has_ended:
+            first.look()
+        if self._has_both is None:
+            self._has_both = _ticks_beside_loops(place.caller(), parts.opening[1])
+            if not self._has_both:
+                self._set(None if first is None or first.has_ended else first.look)
+                return
+        running = parts.loops.running
+        if running.again.last is None or running_here() is not boundary.context or running.here()[0] is not None:
+            self.since = None
+        elif not is_in_ticks(place.caller(), parts.opening[1], self._ticking):
+            self.since, self._behind, self._ticked = boundary.now(), running.again.last, parts.cut.ticker.ticked
+            if boundary.wake is not None:
+                boundary.wake()
+        elif self.since is not None:
+            self.note()
+            boundary.move()
+            parts.cut.has_ticked = True
+
+    def note(self) -> None:
+        """What was written before counts as these rows."""
+        since, self.since = self.since, None
+        again = self._parts.loops.running.again
+        if since is not None and again.last is self._behind:
+            again.outside(since)
+
+    def note_tick(self) -> None:
+        """The operation checks in, perhaps as a first item that wrote nothing has ticked."""
+        if self.since is not None and self._parts.cut.ticker.ticked != self._ticked:
+            self.note()
 
 
 def _is_before_ticks(frame: FrameType, outside: place.Stack) -> bool:
@@ -93,9 +164,18 @@ def _is_before_ticks(frame: FrameType, outside: place.Stack) -> bool:
 
 def ticks_in_loop(frame: FrameType, outside: place.Stack) -> bool:
     """Whether a loop in the checkpoint's block around *frame* ticks, or one in a function that the block may call."""
-    functions = program.codes_of_block(frame, outside)
+    return _ticks_in_loop(program.codes_of_block(frame, outside))
+
+
+def _ticks_in_loop(functions: Mapping[CodeType, place.FunctionCalls]) -> bool:
     ticking = _ticking(functions)
     return any(not ticking.isdisjoint(names) for one in functions for _, _, names in _branches_of(one))
+
+
+def _ticks_beside_loops(frame: FrameType, outside: place.Stack) -> bool:
+    """Whether the checkpoint's block around *frame* has loops of a checkpoint, and others that tick."""
+    functions = program.codes_of_block(frame, outside)
+    return any(one.loops for one in functions.values()) and _ticks_in_loop(functions)
 
 
 def is_in_ticks(frame: FrameType, outside: place.Stack, known: Ticking) -> bool:
@@ -146,7 +226,8 @@ def _read(code: CodeType) -> Iterator[Branch]:
         if one.opcode not in dis.hasjrel or one.opname.startswith(("SEND", "JUMP_FORWARD")):
             continue
         # What handles an error stands at the end, from 3.12 on, and jumps back into the middle.
-        if _HANDLES.isdisjoint(before.opname for before in steps[max(0, number - _HANDLERS_END) : number]):
+        before = (each.opname for each in steps[max(0, number - _HANDLERS_END) : number][::-1])
+        if _HANDLES.isdisjoint(takewhile(lambda name: name != "END_SEND", before)):
             start, stop = sorted((one.offset, one.argval))
             inside = (step.argval for step in steps if start <= step.offset < stop) if start < one.offset else ()
             yield start, stop, frozenset(name for name in inside if isinstance(name, str))

@@ -253,8 +253,10 @@ class Operation:
         # Ask each question only if something has changed: most check-ins have a single answer.
         at = self.instant = Instant(self.clock.now(), self.clock.utc())
         self.sync()
-        if self.parts.tracked is not None:
-            self.parts.note_tracked()
+        if (parts := self.parts).tracked is not None:
+            parts.note_tracked()
+        if parts.between is not None:
+            parts.between.note_tick()
         for each in self._watching:
             each.checking_in(self)
         if (
@@ -285,13 +287,12 @@ class Operation:
             self.guard.look(partial(self._capture, self.session.demand("", now=at.monotonic)))
         if self._asked is not None:
             yield from self._save_as_asked()
-        is_over = self.parts.quota.is_known and self.parts.is_all_done
-        if waits and self.parts.quota.is_known and not is_over and not has_grace(self):
+        is_over = parts.quota.is_known and parts.is_all_done
+        if waits and parts.quota.is_known and not is_over and not has_grace(self):
             yield from wait_if_exhausted(self)
         for each in self._watching:
             each.checked_in(self)
-        items = self._plan()
-        return 1 if is_over else items  # if more items come all the same, they wait
+        return min(self._plan(), 1 if is_over else _MOST_ITEMS)  # if more items come all the same, they wait
 
     # -- save
 
@@ -441,9 +442,8 @@ class Operation:
         if self.graces is not None and (left := self.graces.left) is not None:
             seconds = min(seconds, max(left, 0.0))
         elif (limits := self.parts.limits) is not None:  # not in a grace: its end is the limit
-            now, session = self.clock.now(), self.session
-            look = limits.look_within(now=now, costs=session.costs, longest=session.longest_item)
-            seconds = min(seconds, look)
+            costs, longest = self.session.costs, self.session.longest_item
+            seconds = min(seconds, limits.look_within(now=self.clock.now(), costs=costs, longest=longest))
         items = plan.items
         if items > 1 and not self.guard.is_asleep:
             items = min(items, self.guard.looks_at_item - self.metadata.processed_items)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .._durable.tracked import Tracked
     from .._loops.loop import Loop
     from .artifacts import Workshop
+    from .headings import BetweenLoops
     from .writer import Writer
 
 
@@ -71,6 +72,7 @@ class Parts:
         last_run: The run before this one; None if there was none.
         is_proven: Whether a state that contains an item of this run was checked wholly.
         first_item: Finds where the first item of a program that ticks begins; None once an item was done.
+        between: Notes rows between loops and others that tick; None before there is something to write to.
         may_have_headings: Whether earlier runs may have written headings that this one writes again.
         tracked: The tracked objects; None before the first.
         hooks: Functions to call before each save, each with the attempt that registered it.
@@ -124,6 +126,7 @@ class Parts:
         )
         is_begun = self.metadata.processed_items > 0 or saved.loops or finished is not None
         self.first_item = None if is_begun else FirstItem(self, self.beginning.has_changed)
+        self.between: BetweenLoops | None = None
         self.collections: dict[str, Durable] = {}
         self.held: dict[str, Durable] = {}
         self.is_proven = False
@@ -169,11 +172,11 @@ class Parts:
             operation_id=self.options.operation_id,
             failed=self.failed,
         )
-        loops.running.again.attach(self.cut.boundary, loops.views.values(), self._ends())
+        loops.running.again.attach(self.cut.boundary, loops.views.values(), self.ends())
         loops.running.watch(self.cut.boundary)
         return loops
 
-    def _ends(self) -> dict[str, int]:
+    def ends(self) -> dict[str, int]:
         """How long the output files and logs of the run before are, by what they are known as."""
         ends = {str(sink["path"]): int(sink["offset"]) for sink in self.saved.sinks.values() if "path" in sink}
         logs = [*self.collections.values(), *self.held.values()]
@@ -290,6 +293,8 @@ class Parts:
             if value is not None:
                 check(value, f"$.state.{name}", nan=self.options.nan == "allow")
             value = self.state[name] = self._made(kind, value, name)
+        if kind == "log":
+            self._note_between()
         if value.kind != kind:
             raise TypeError(f"$.state.{name} is a durable {value.kind}, not a {kind}; give this one another name")
         self._make_typed(value, name, of)
@@ -397,6 +402,7 @@ class Parts:
             self.first_item.attend()
         sink = self.sinks.open(path, mode, existing, header)
         self.cut.add(sink)
+        self._note_between()
         return sink
 
     def _expect_headings(self) -> None:
@@ -406,6 +412,14 @@ class Parts:
 
             self.may_have_headings = False
             Headings(self).attend()
+
+    def _note_between(self) -> None:
+        """The program has something to write to: its rows may come between loops and others that tick."""
+        if self.between is None:
+            from .headings import BetweenLoops
+
+            self.between = BetweenLoops(self, self.first_item)
+            self.between.attend()
 
     @property
     def is_used(self) -> bool:

@@ -199,9 +199,13 @@ class WrittenAgain:
             for path in chain.from_iterable(one.numbers_changed_since(now) for one in boundary.writers):
                 _say_counted_again(path)
 
-    def outside(self) -> None:
-        """What was written is about to count, outside of all items as far as is known."""
-        if found := self._found():
+    def outside(self, since: int | None = None) -> None:
+        """What was written is about to count, outside of all items as far as is known.
+
+        Args:
+            since: The count at the last write, if it has moved on.
+        """
+        if found := self._found(since):
             self.open = merged(self.open, found)
             if self.last is not None and not self.last.is_dropped:
                 self.last.note_after(self.open)
@@ -210,10 +214,10 @@ class WrittenAgain:
         """Whether anything was written since the last item ended."""
         return bool(self._found())
 
-    def _found(self) -> dict[str, Where]:
+    def _found(self, since: int | None = None) -> dict[str, Where]:
         if self.boundary is None:
             return {}
-        now, found = self.boundary.now(), {}
+        now, found = self.boundary.now() if since is None else since, {}
         for writer in self.boundary.writers:
             if (where := writer.written_since(now)) is not None:
                 found[writer.known_as] = [where]

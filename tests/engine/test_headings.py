@@ -175,6 +175,102 @@ def test_a_heading_before_ticks_is_written_once_where_other_loops_are_left(stops
     assert Path("rows.txt").read_text().split() == ["head", *before, *["row"] * 4]
 
 
+@pytest.mark.parametrize("stops", [["head 2"], ["head 2", "tick 1"], ["tick 0", "tick 1"]])
+def test_headings_that_are_equal_are_all_written(stops: list[str]) -> None:
+    """A stopped run may have written some of them; what this run writes itself is none of an earlier one."""
+
+    def run(stop: str) -> None:
+        with checkpointed("job", every(items=1)) as cp:
+            rows = cp.sink("rows.txt")
+            for number in range(cp.state.get("first", 0), 2):
+                cp.state["first"] = number + 1
+                cp.tick()
+            rows.write("---\n")
+            at("head 1", stop)
+            rows.write("columns\n")
+            at("head 2", stop)
+            rows.write("---\n")
+            for number in range(cp.state.get("next", 0), 2):
+                rows.write(f"{number}\n")
+                at(f"tick {number}", stop)
+                cp.state["next"] = number + 1
+                cp.tick()
+
+    for stop in stops:
+        with pytest.raises(StoppedError):
+            run(stop)
+    run("")
+
+    assert Path("rows.txt").read_text().split() == ["---", "columns", "---", "0", "1"]
+
+
+def at(here: str, stop: str) -> None:
+    if here == stop:
+        raise StoppedError
+
+
+def both_kinds(stop: str, *, skips: int = 0) -> None:
+    with checkpointed("job", every(items=1)) as cp:
+        rows, log = cp.sink("rows.txt"), cp.log("log")
+
+        def write(row: str) -> None:
+            rows.write(f"{row}\n")
+            log.append(row)
+            at(row, stop)
+
+        for item in cp.remaining(range(2)):
+            write(f"a {item}")
+        write("between")
+        for item in range(cp.state.get("next", 0), 4):
+            if item >= skips:
+                write(f"b {item}")
+            cp.state["next"] = item + 1
+            cp.tick()
+        write("foot")
+        for item in cp.remaining(range(2)):
+            write(f"c {item}")
+        assert log[-3:] == ["foot", "c 0", "c 1"]
+
+
+def in_tasks(stop: str, *, skips: int = 0) -> None:
+    async def job() -> None:
+        async with checkpointed("job", every(items=1)) as cp:
+            rows = await cp.sink("rows.txt")
+            async for item in cp.remaining(range(2)):
+                await write(f"a {item}", rows)
+            await write("between", rows)
+            for item in range(cp.state.get("next", 0), 4):
+                if item >= skips:
+                    await write(f"b {item}", rows)
+                cp.state["next"] = item + 1
+                await cp.tick()
+            await write("foot", rows)
+            async for item in cp.remaining(range(2)):
+                await write(f"c {item}", rows)
+
+    async def write(row: str, rows: Any) -> None:
+        rows.write(f"{row}\n")
+        at(row, stop)
+
+    asyncio.run(job())
+
+
+@pytest.mark.parametrize("job", [both_kinds, in_tasks])
+@pytest.mark.parametrize("skips", [0, 2], ids=["each item writes", "the first ones write nothing"])
+@pytest.mark.parametrize("stops", [["b 3"], ["between", "b 2"], ["b 2", "b 2"], ["b 2", "foot"], ["a 1", "b 3", "c 1"]])
+def test_a_row_between_a_loop_and_one_that_ticks_is_written_once(
+    job: Callable[..., None], skips: int, stops: list[str]
+) -> None:
+    for stop in stops:
+        with pytest.raises(StoppedError):
+            job(stop, skips=skips)
+    job("", skips=skips)
+
+    ticked = [f"b {number}" for number in range(skips, 4)]
+    rows = ["a 0", "a 1", "between", *ticked, "foot", "c 0", "c 1"]
+    assert Path("rows.txt").read_text().splitlines() == rows
+
+
 def test_what_a_run_writes_only_sometimes_is_no_heading() -> None:
     """Phases that the state tells apart write rows that may be equal."""
 
