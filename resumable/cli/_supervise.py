@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from .._errors import RUN_AGAIN
+from .._report.stored.wording import items_failed
 from .._report.supervised import CAREFUL, FILE, ReportedEvent, RunReport, read_report
 from .._runtime.jobs import end_of_job
 from .._runtime.processes import ending_with_parent, memory_kills
@@ -150,9 +151,13 @@ class Judge:
 
 
 def _left_in(report: RunReport) -> str:
-    """A sentence about an operation with items left, though the job exited with 0; "" if there is none."""
-    left = next((one for one in report.ended if one.reason.startswith("Stopped: ")), None)
-    return f"it exited with 0, but {printable(left.operation_id)} has items left" if left else ""
+    """A sentence about an operation that is not done, though the job exited with 0; "" if there is none."""
+    for one in report.ended:
+        if one.reason.startswith("Stopped: "):
+            return f"it exited with 0, but {printable(one.operation_id)} has items left"
+        if one.reason.startswith("Failed items: "):
+            return f"it exited with 0, but {items_failed(one.failed_items)} in {printable(one.operation_id)}"
+    return ""
 
 
 def _hopeless(report: RunReport) -> ReportedEvent | None:

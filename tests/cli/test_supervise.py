@@ -157,6 +157,8 @@ def test_exit_code_0_is_done_whatever_is_left_unless_a_limit_ended_it() -> None:
 
     assert (verdict.what, verdict.code) == ("done", 0)
     assert verdict.why == "it exited with 0, but job has items left"
+    failed = told(9, reason="Failed items: 1; retry_failed=True tries again", failed_items=1)
+    assert Judge().after(0, failed, now=0).why == "it exited with 0, but 1 item failed in job"
 
 
 def test_how_a_run_ended_reads_well() -> None:

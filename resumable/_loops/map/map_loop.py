@@ -30,6 +30,7 @@ class MapLoop(Loop[T]):
 
     Attributes:
         current: The key of the item in the loop's body.
+        left_out: Keys of items that failed in an earlier run, and are not tried again.
         is_out: Whether the loop's body, or the function that is called in its place, has an item.
         ticks: ``next()`` of it for each item, when it begins and when it ends.
         held_back: What workers have written, by the keys of their items.
@@ -54,7 +55,7 @@ class MapLoop(Loop[T]):
         self.is_async = not isinstance(items, Iterable)
         self._all_failed = failed
         known = failed.of(name)
-        self._left_out = frozenset() if retry_failed else known
+        self.left_out = frozenset() if retry_failed else known
         # Items that are done, but contain a loop in which something failed.
         again = known | failed.holders(name) if retry_failed else ()
         self._done_again = {key for key in again if ledger.has_done(key, ledger.start)}
@@ -200,7 +201,7 @@ class MapLoop(Loop[T]):
         entries = self._entries()
         if self._done_again and is_there_again(self._items, self._ledger):
             entries = chain(entries, self._hand_out_again())  # after the check that the input is unchanged
-        return (entry for entry in entries if entry[0] not in self._left_out) if self._left_out else entries
+        return (entry for entry in entries if entry[0] not in self.left_out) if self.left_out else entries
 
     def _hand_out_again(self) -> Iterator[tuple[ItemKey, T]]:
         for key, item in entries_of(self._items, self._ledger, self._done_again):
@@ -225,7 +226,7 @@ class MapLoop(Loop[T]):
             key = self._ledger.hand_out(item)
             if key is not None and self._check_left_out is not None:
                 self._ledger.add(key)
-            elif key is not None and key not in self._left_out:
+            elif key is not None and key not in self.left_out:
                 yield key, item
         if self._check_left_out is not None:
             self._note_left_out(self._ledger.done)

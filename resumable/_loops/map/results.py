@@ -116,6 +116,8 @@ class ResultHandler(Generic[Owner]):
         self._failure: BaseException | None = None
         self._limit: RunAgain | None = None
         self._is_ending = False
+        if settings.raises and loop.left_out:
+            _say_left_out(owner.operation_id, len(loop.left_out))
 
     @property
     def is_check_in_due(self) -> bool:
@@ -183,6 +185,16 @@ class ResultHandler(Generic[Owner]):
                 self.owner.observe(limit)
         elif hasattr(seen, "headers") or hasattr(seen, "response"):
             self.owner.observe(seen)
+
+
+def _say_left_out(operation_id: str, count: int) -> None:
+    """Such an item has ended its worker too often. Who wants errors raised does not expect that it is left out."""
+    logging.getLogger("resumable").warning(
+        "%s: %s failed in an earlier run, and will be left out: cp.failed names what failed, and retry_failed=True in "
+        "the map tries it again",
+        operation_id,
+        "1 item" if count == 1 else f"{count:,} items",
+    )
 
 
 class EndingHandler(ResultHandler[Owner]):

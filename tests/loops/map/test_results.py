@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -179,3 +180,30 @@ def test_a_used_up_quota_is_no_failure_of_an_item(kind: str, options: Any, store
         assert list(cp.log("done")) == [0, 1, 2]
         assert not cp.failed
         cp.keep()
+
+
+def seventh_kills(number: int) -> int:
+    if number == 7:
+        os._exit(9)
+    return number
+
+
+def test_who_wants_errors_raised_is_told_of_an_item_that_is_left_out(
+    store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was given up in the run before, which raised: the next one would end well without a word."""
+
+    def told() -> list[str]:
+        return [message for message in caplog.messages if "left out" in message]
+
+    with pytest.raises(BrokenExecutor):
+        run(store, partial(ProcessPoolExecutor, 2), range(10), fn=seventh_kills)
+    assert 7 not in run(store, None, range(10), fn=abs, on_error="skip")
+    assert told() == []
+    assert run(store, None, range(10), fn=abs) == []
+    assert told() == [
+        "numbers: 1 item failed in an earlier run, and will be left out: cp.failed names what failed, and "
+        "retry_failed=True in the map tries it again"
+    ]
+    assert run(store, None, range(10), fn=abs, retry_failed=True) == [7]
+    assert len(told()) == 1
