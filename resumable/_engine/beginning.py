@@ -42,6 +42,8 @@ class Beginning(msgspec.Struct):
         """
         parts, first = self.parts, self.parts.first_item
         self.holds_objects = False
+        if parts.cut.is_within_first or any(view.has_begun for view in parts.loops.views.values()):
+            return False
         is_in_item = first is not None and first.is_here()
         if not (is_in_item or reason.startswith(UNASKED)):
             return False
@@ -62,8 +64,6 @@ class Beginning(msgspec.Struct):
             is_in_item: Whether the program is in a loop that ticks.
         """
         parts, first = self.parts, self.parts.first_item
-        if parts.cut.is_within_first or any(view.has_begun for view in parts.loops.views.values()):
-            return False
         if self.has_changed(strictly=first is not None and first.is_ahead):
             return False
         if is_in_item:
