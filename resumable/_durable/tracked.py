@@ -90,7 +90,8 @@ class Tracked:
             return  # a save inside an item; what it began with was restored when the objects were tracked
         if loop in self._unmet and loop:
             self._unmet.discard(loop)
-            if found is not None and self.moments[found].position == position:
+            # A loop that has ended may look for more items before it ends again.
+            if found is not None and self.moments[found].position in (position, _AT_END):
                 self._set_all(self.moments[found].states)
                 return
         elif found is not None and self.moments[found].position == position and self._is_awaited(found + 1):

@@ -302,6 +302,33 @@ def test_objects_stand_where_the_inner_loop_stood(outer: str, stops: list[int], 
     assert run(None) == list(range(1, 13))
 
 
+@pytest.mark.parametrize("stop", range(3, 6))
+@pytest.mark.parametrize("kind", ["by position", "by key", "of a generator", "map"])
+def test_numbers_go_on_behind_an_inner_loop_that_had_ended(kind: str, stop: int, tmp_path: Path) -> None:
+    def inner(cp: Any) -> Any:
+        if kind == "map":
+            return cp.map(str, range(2))
+        return cp.remaining(iter("ab") if kind == "of a generator" else ["a", "b"], key=str if "key" in kind else None)
+
+    def run(stop_at: int) -> list[float]:
+        with checkpointed("job", every(items=1), store=tmp_path) as cp:
+            rng, log = cp.track(random.Random(1)), cp.log("log")
+            for _ in cp.remaining(range(3)):
+                for _ in inner(cp):
+                    log.append(rng.random())
+                    if len(log) == stop_at:
+                        raise Stop
+                if len(log) == stop_at - 1:
+                    raise Stop
+                log.append(rng.random())
+            return [*log]
+
+    with pytest.raises(Stop):
+        run(stop)
+    expected = random.Random(1)
+    assert run(99) == [expected.random() for _ in range(9)]
+
+
 def test_the_next_attempt_of_a_function_goes_on(tmp_path: Path) -> None:
     tenacity = pytest.importorskip("tenacity")
     attempts: list[int] = []
