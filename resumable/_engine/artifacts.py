@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 from .._durable.artifact import Artifacts, Version, Written, check_name, content_of, digest_of, file_name
 from .._errors import CheckpointCorruptError, StoreBehindError, StoreError
 from .._runtime import trees
+from .._runtime.processes import identity_of
 from .._runtime.steps import Steps
 from ..stores import ArtifactLease, ArtifactStore
 from ..stores.packing import pack, unpack
@@ -333,13 +334,27 @@ def _digest_of(pieces: Iterable[bytes]) -> bytes:
 
 
 def _private_directory(operation: Operation) -> Path:
-    """A new directory, readable by this user only. Removes those that killed runs left on this machine."""
+    """A new directory, readable by this user only. Removes those that killed runs left on this machine.
+
+    One whose process lives is kept: two services may have a bucket of one name.
+    """
     writer = operation.writer
     whose = hashlib.sha256(f"{writer.store.describe(operation.operation_id)}".encode(errors="surrogateescape"))
     prefix = f"resumable-{whose.hexdigest()[:16]}-"
     if writer.store.traits.survives == "machine":  # else another process may use an operation of this name
         for name in os.listdir(tempfile.gettempdir()):
-            if name.startswith(prefix):
+            if name.startswith(prefix) and not _lives(name.removeprefix(prefix).rpartition("-")[0]):
                 with contextlib.suppress(OSError):
                     trees.remove(Path(tempfile.gettempdir()) / name)
-    return Path(tempfile.mkdtemp(prefix=prefix))
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{_mark_of(os.getpid())}-"))
+
+
+def _mark_of(pid: int) -> str:
+    """The process with that *pid*, for a file's name; "" if the system does not tell, or there is none."""
+    identity = identity_of(pid)
+    return f"{pid}.{hashlib.sha256(identity.encode()).hexdigest()[:8]}" if identity else ""
+
+
+def _lives(mark: str) -> bool:
+    pid = mark.partition(".")[0]
+    return pid.isdecimal() and mark == _mark_of(int(pid))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from resumable import (
     CheckpointCorruptError,
     StoreError,
     checkpointed,
+    open_store,
 )
 from resumable._engine import artifacts
 from resumable.stores import CheckpointStore
@@ -149,3 +151,24 @@ def test_a_digest_that_could_not_be_taken_is_taken_again(tmp_path: Path, monkeyp
         cp.keep()
     with checkpointed("job", NEVER, store=tmp_path) as cp:
         assert text_of(cp, "model") == "weights"
+
+
+def test_only_what_ended_processes_left_in_private_directories_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    one, other = (open_store(f"sqlite:///{tmp_path}/{name}.db") for name in ("one", "other"))
+    for each in (one, other):  # buckets of one name, in two services
+        monkeypatch.setattr(each, "describe", lambda key=None: "s3://bucket/job")
+    with checkpointed("job", NEVER, store=one) as cp:
+        put(cp, "model", "weights")
+        mine = cp.artifact("model").path.parents[1]
+        prefix = mine.name.rpartition("-")[0]
+        left = [tmp_path / f"{prefix[:-3]}xyz-killed", tmp_path / f"{prefix.rpartition('-')[0]}-of_an_older_release"]
+        for directory in left:
+            directory.mkdir()
+        with checkpointed("job", NEVER, store=other) as second:
+            put(second, "model", "others")
+        assert text_of(cp, "model") == "weights"
+        assert not any(directory.exists() for directory in left)
+    assert not mine.exists()
