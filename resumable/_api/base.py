@@ -138,7 +138,7 @@ class BaseCheckpoint(Holding, Generic[S]):
     # -- in the loop
 
     @overload
-    def observe(self, response: object, /, *, account: str = ...) -> None: ...
+    def observe(self, response: object, /, *, host: str = ..., account: str = ...) -> None: ...
     @overload
     def observe(
         self,
@@ -179,7 +179,7 @@ class BaseCheckpoint(Holding, Generic[S]):
             limit: Requests in a full window.
             reset_at: When the quota is full again, in seconds since the epoch.
             resource: The quota's name, if the API has several.
-            host: The server, or a URL; a response contains it already. Other ports are other hosts.
+            host: The server, or a URL, if there is no response, which contains it. Other ports are other hosts.
             account: The account whose token was used, if the program uses several: a name for it, not the token itself.
                 If it looks like a token, or is longer than 24 characters, only a digest is kept. A loop waits for a
                 host once all its accounts are empty.
@@ -189,7 +189,7 @@ class BaseCheckpoint(Holding, Generic[S]):
 
             response = RateLimit(resource, limit, remaining, reset_at, host)
         self._has_observed = True
-        self._operation.observe(response, account)
+        self._operation.observe(response, account, host)
 
     def error(self) -> None:
         """Count an error that the loop survived.

@@ -410,10 +410,10 @@ class Operation:
 
     # -- the API's quota
 
-    def observe(self, response: object, account: str = "") -> None:
+    def observe(self, response: object, account: str = "", host: str = "") -> None:
         """Learn from *response* how much of the quota is left. If that matters, check in before the next item."""
         now = self.clock.utc().timestamp()
-        if self.parts.quota.observe(response, self.session, now=now, account=account):
+        if self.parts.quota.observe(response, self.session, now=now, account=account, host=host):
             self.wake()
 
     def wait_for(self, asked: Asked) -> Wait:

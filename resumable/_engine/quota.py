@@ -74,11 +74,16 @@ class Quota:
             self._known = _meter_from(None)
         return self._known
 
-    def observe(self, response: object, session: Session, *, now: float, account: str = "") -> bool:
+    def observe(self, response: object, session: Session, *, now: float, account: str = "", host: str = "") -> bool:
         """Learn from *response* to a request of *account*. Returns whether to act on it. *now* is epoch seconds."""
         with self._lock:
             matters = self._meter.observe(
-                response, now=now, account=account, overtaken=max(self._in_flight - 1, 0), line=self.line
+                response,
+                now=now,
+                account=account,
+                host=host,
+                overtaken=max(self._in_flight - 1, 0),
+                line=self.line,
             )
             if matters is None:
                 return False

@@ -42,12 +42,13 @@ class Meter:
         self._spared = frozenset(filter(_is_text, spared if isinstance(spared, list) else ()))
 
     def observe(
-        self, response: object, *, now: float, account: str = "", overtaken: int = 0, line: float = 1.0
+        self, response: object, *, now: float, account: str = "", host: str = "", overtaken: int = 0, line: float = 1.0
     ) -> bool | None:
         """Learn from *response*. See :meth:`Budget.observe` for *overtaken*, *line* and the result.
 
         Args:
             account: The name of the token of the request; "" if unknown.
+            host: The server, or a URL, if *response* does not contain it.
         """
         if type(response) is RateLimit:
             limit = replace(response, account=self._named(account)) if account else response
@@ -57,13 +58,15 @@ class Meter:
             if bucket is not None and limit.remaining is not None and bucket.is_told_again(limit, now):
                 return bucket.lower(limit.remaining, line)
             return self._observe([limit], now, overtaken, line)
-        parts = parts_of(response)
+        parts = None if host else parts_of(response)
         known = None if parts is None or self._is_refused else self._hosts.get((parts.place, account))
         if parts is not None and known is not None:
             matters = known.quick(parts, now, line)
             if matters is not None:
                 return matters
         told = read_response(response).tells(now)
+        if host:
+            told = [limit if limit.host else replace(limit, host=host_named(host)) for limit in told]
         if account and told:
             name = self._named(account)
             told = [replace(limit, account=name) for limit in told]

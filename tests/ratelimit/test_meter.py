@@ -64,6 +64,20 @@ def test_an_account_whose_request_has_passed_is_ready_even_if_no_answer_tells_of
     assert meter.exhausted(NOW) is not None
 
 
+def test_headers_without_a_response_are_those_of_the_given_host() -> None:
+    meter = Meter()
+    for _ in range(2):
+        meter.observe(
+            {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(RESET))}, now=NOW, host="https://a.example/"
+        )
+    meter.observe({"X-RateLimit-Remaining": "9", "X-RateLimit-Reset": str(int(RESET))}, now=NOW)
+
+    assert meter.exhausted(NOW, asked=meter.asked("b.example")) is None
+    empty = meter.exhausted(NOW, asked=meter.asked("a.example"))
+    assert empty is not None
+    assert empty.host == "a.example"
+
+
 @pytest.mark.parametrize("account", ["glpat-AbCdEf123456GhIj", "sk_live_AbCdEf0123456", "more than twenty-four signs"])
 def test_what_may_be_the_token_itself_is_not_kept(account: str) -> None:
     meter = Meter()
