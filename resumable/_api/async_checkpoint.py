@@ -383,7 +383,11 @@ class InnerAsyncCheckpoint(Inner[S], AsyncCheckpoint[S]):
 
     async def check_in(self, *, waits: bool = True) -> int:
         """For loops: save, stop, or wait for a quota, if that is due. See :meth:`InnerCheckpoint.check_in`."""
-        return await self._check_in(waits=waits)
+        asked = self._asked_in_call() if waits else None
+        items = await self._check_in(waits=waits and asked is None)
+        if asked is not None:
+            await self._sleep_through(self._wait_in_call(asked))
+        return items
 
     def take_cancellation(self) -> bool:
         """For amap: whether this task was cancelled only for a stop; if so, the cancellation is withdrawn."""

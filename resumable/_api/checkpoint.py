@@ -443,12 +443,12 @@ class InnerCheckpoint(Inner[S], Checkpoint[S]):
     is_async = False
 
     def check_in(self, *, waits: bool = True) -> int:
-        """For loops: save, stop, or wait for a quota, if due. Returns how many items may pass until the next call.
-
-        Args:
-            waits: Whether a request may follow; if so, wait for a quota that is used up.
-        """
-        return self._check_in(waits=waits)
+        """For loops: save, stop, or wait for a quota, if due. See :meth:`_check_in`."""
+        asked = self._asked_in_call() if waits else None
+        items = self._check_in(waits=waits and asked is None)
+        if asked is not None:
+            self._sleep_through(self._wait_in_call(asked))
+        return items
 
     def save_before_sleep(self, retry_state: tenacity.RetryCallState) -> None:
         """For the user's own retries: save, or request a save from another thread. A failure is logged and noted."""

@@ -10,14 +10,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .._runtime import processes
+from .._runtime.boundary import working
 from .base import BaseCheckpoint, S
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .._engine.quota import Wait
     from .._loops.loop import Loop
     from .._loops.map.grace import Grace
     from .._runtime.boundary import Boundary
+    from ..ratelimit._budget import Asked
 
 
 class Inner(BaseCheckpoint[S]):
@@ -105,15 +108,27 @@ class Inner(BaseCheckpoint[S]):
         self._has_observed = has_observed
 
     def observe_page(self, response: object) -> bool:
-        """For pages: observe the response to their own request. Returns whether it is a refusal."""
-        self._operation.observe(response, "")
-        return self._operation.parts.quota.is_refusal(response)
-
-    @property
-    def has_to_wait(self) -> bool:
-        """For pages: whether a quota is used up, so that the next check-in waits."""
+        """For pages: observe the response to their own request. Returns whether the next check-in waits after it."""
         quota = self._operation.parts.quota
-        return quota.exhausted(now=self._operation.clock.utc().timestamp()) is not None
+        with quota.lock:  # else a success in another thread could end the refusal first
+            self._operation.observe(response, "")
+            return quota.is_refusal(response) and self._has_to_wait()
+
+    def _has_to_wait(self) -> bool:
+        """Whether a quota is used up, so that the next check-in waits."""
+        quota, asked = self._operation.parts.quota, self._asked_in_call()
+        return quota.exhausted(now=self._operation.clock.utc().timestamp(), asked=asked) is not None
+
+    def _asked_in_call(self) -> Asked | None:
+        """In a call of a map: any request. A call waits by itself; the map waits only while none is in flight."""
+        quota = self._operation.parts.quota
+        return quota.anything if quota.is_known and working() is not None else None
+
+    def _wait_in_call(self, asked: Asked) -> Wait:
+        """A wait for the request *asked* of a loop inside a map's call. Loops in other calls look, too."""
+        if self._has_to_wait():
+            self._operation.wake()
+        return self._operation.wait_for(asked)
 
     def register(self, loop: Loop[Any]) -> None:
         """For loops: *loop* begins."""

@@ -97,6 +97,11 @@ class Quota:
         """Whether *response* says that a quota is used up."""
         return self._meter.is_refusal(response)
 
+    @property
+    def lock(self) -> threading.RLock:
+        """While it is held, no other thread observes a response."""
+        return self._lock
+
     def tell(self, session: Session, *, now: float) -> None:
         """Report to *session* how much is left."""
         with self._lock:
@@ -122,6 +127,11 @@ class Quota:
                 self._meter.spare(asked.host)
                 self.is_known = True
             return asked
+
+    @property
+    def anything(self) -> Asked:
+        """A request about which nothing is known; hosts that the program waits for itself are left to it."""
+        return self._meter.anything
 
     def exhausted(self, *, now: float, asked: Asked | None = None) -> RateLimit | None:
         """The quota to wait for before the request *asked*; None if it can be sent.
@@ -159,10 +169,10 @@ class Quota:
         Args:
             in_flight: None once no more requests will be sent.
         """
-        self._in_flight = 0 if in_flight is None else in_flight + more
         if in_flight is None:
             self.reserve = -1
             return True
+        self._in_flight = in_flight + more
         self.reserve = in_flight + more - 1
         is_left = self.exhausted(now=now) is None
         if in_flight:

@@ -48,12 +48,7 @@ class PagesOwner(LoopOwner[Items_co], Protocol[Items_co]):
         ...
 
     def observe_page(self, response: object) -> bool:
-        """Learn from *response* how much of the quota is left. Returns whether it is a refusal."""
-        ...
-
-    @property
-    def has_to_wait(self) -> bool:
-        """Whether a quota is used up, so that the next check-in waits."""
+        """Learn from *response* how much of the quota is left. Returns whether it is a refusal to wait for."""
         ...
 
 
@@ -122,8 +117,7 @@ class _Pages:
         response: Any = answer[0] if isinstance(answer, tuple) and len(answer) == 2 else answer
         if not _is_response(response):
             return False
-        is_refusal = self._owner.observe_page(response)
-        if is_refusal and self._owner.has_to_wait:
+        if self._owner.observe_page(response):
             return True
         status = _status_of(response)
         if status is None or status < 400:
