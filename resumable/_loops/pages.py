@@ -122,7 +122,7 @@ class _Pages:
         status = _status_of(response)
         if status is None or status < 400:
             return False
-        response.raise_for_status()
+        getattr(response, "raise_for_status", lambda: None)()  # urllib3's responses have none
         raise RuntimeError(f"the server answered the request for a page with status {status}")
 
     def _read(self, answer: Any) -> Exchange[tuple[list[Any], Any]]:

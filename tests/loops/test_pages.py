@@ -480,6 +480,12 @@ async def test_what_an_async_fetch_observes_itself_is_no_request_of_an_item() ->
         assert [item async for item in cp.pages(fetch)] == [1, 2]
 
 
+def test_an_error_of_a_client_without_raise_for_status_is_an_error_with_the_status() -> None:
+    answer = SimpleNamespace(status=502, headers={})
+    with pytest.raises(RuntimeError, match="status 502"), checkpointed("crawl", store="ck") as cp:
+        list(cp.pages(lambda cursor: answer))
+
+
 THROTTLED = {"errors": [{"type": "RATE_LIMITED", "message": "API rate limit exceeded"}], "retry_after": 0.1}
 
 
