@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 _REFUSED = "retry-after"
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 60.0, 3600.0
@@ -36,6 +37,19 @@ class RateLimit:
     reset_at: float | None
     host: str = ""
     account: str = ""
+
+
+def check_numbers(limit: RateLimit) -> None:
+    """Refuse a quota that a program states itself, if its numbers are none.
+
+    Raises:
+        TypeError: A value is not a number.
+    """
+    for name in ("remaining", "limit", "reset_at"):
+        value = getattr(limit, name)
+        if value is not None and not isinstance(value, Real):  # numpy's numbers are Real, too
+            hint = ": seconds since the epoch, as from when.timestamp()" if name == "reset_at" else ""
+            raise TypeError(f"{name} must be a number{hint}; not {value!r:.80}")
 
 
 def refused(until: float | None, resource: str = "") -> RateLimit:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from .._text import hidden
 from ._budget import ANYTHING, Asked, Budget, Key, is_same_window, key_of
 from ._known import KnownHost, Parts, parts_of
-from ._limits import RateLimit, is_refusal
+from ._limits import RateLimit, check_numbers, is_refusal
 from ._response import host_named, read_response
 
 Answer = Literal["wait", "raise"] | None
@@ -52,8 +52,10 @@ class Meter:
         """
         if type(response) is RateLimit:
             limit = replace(response, account=self._named(account)) if account else response
-            if "/" in limit.host:
+            if type(limit.host) is not str or "/" in limit.host:
                 limit = replace(limit, host=host_named(limit.host))
+            if type(limit.remaining) is not int or type(limit.limit) is not int or type(limit.reset_at) is not float:
+                check_numbers(limit)
             bucket = self._budget.bucket(key_of(limit))
             if bucket is not None and limit.remaining is not None and bucket.is_told_again(limit, now):
                 return bucket.lower(limit.remaining, line)

@@ -252,7 +252,15 @@ def host_of_requester(requester: object) -> str:
 
 
 def host_named(name: str) -> str:
-    """The host in *name*, which is a host, a host with a port, or a URL."""
+    """The host in *name*, which is a host, a host with a port, or a URL.
+
+    Raises:
+        TypeError: It is neither text nor a client's URL object.
+    """
+    if not isinstance(name, str):
+        if not hasattr(name, "host"):  # httpx and yarl have objects for URLs
+            raise TypeError(f"host must be the name of a server, or a URL; not {name!r:.80}")
+        name = str(name)
     return host_of(name if "/" in name else f"//{name}")
 
 

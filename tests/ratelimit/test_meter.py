@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
+from yarl import URL
 
 from resumable.ratelimit import RateLimit
 from resumable.ratelimit._budget import Asked, Budget
@@ -174,3 +177,28 @@ def test_a_response_without_headers_or_status_teaches_nothing(status: Any, heade
 
     assert not meter.observe(response, now=NOW)
     assert meter.exhausted(NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"remaining": "3"}, "remaining must be a number; not '3'"),
+        ({"limit": "5000"}, "limit must be a number; not '5000'"),
+        ({"reset_at": datetime(2026, 11, 28, tzinfo=UTC)}, r"reset_at must be a number: .* when\.timestamp\(\)"),
+        ({"host": None}, "host must be the name of a server"),
+    ],
+)
+def test_a_quota_with_wrong_numbers_is_refused_and_not_kept(told: dict[str, Any], message: str) -> None:
+    meter = Meter()
+    with pytest.raises(TypeError, match=message):
+        meter.observe(replace(core(0), **told), now=NOW)
+    assert meter.exhausted(NOW) is None
+    assert meter.to_dict() == {"buckets": []}
+
+
+def test_a_host_may_be_a_url_object_of_a_client() -> None:
+    meter = Meter()
+    meter.observe(replace(core(0), host=httpx.URL("https://api.github.com/repos")), now=NOW)  # type: ignore[arg-type]
+    assert meter.exhausted(NOW, asked=meter.asked(URL("https://api.github.com"))) is not None  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="host must be the name of a server, or a URL; not None"):
+        meter.asked(None)  # type: ignore[arg-type]

@@ -64,9 +64,7 @@ def refuse(items: object, *, has_key: bool, is_async: bool = False) -> None:
     if type(items) in SEEKABLE:
         return
     if isinstance(items, (str, bytes, bytearray)):
-        raise TypeError(
-            f"remaining() got a {type(items).__name__}, whose items would be single letters; put it in a list"
-        )
+        raise TypeError(f"the items are a {type(items).__name__}, which would come letter by letter; put it in a list")
     if isinstance(items, (set, frozenset)) and not has_key:
         raise TypeError("a set has another order in every run; give key=..., or sorted(items)")
     if isinstance(items, GeneratorType) and items.gi_frame is None:
@@ -76,7 +74,7 @@ def refuse(items: object, *, has_key: bool, is_async: bool = False) -> None:
     if isinstance(items, AsyncIterable):
         raise TypeError("an async iterable needs an async checkpoint: async with checkpointed(...), async for")
     advice = "; call it, or, in map(), put the function first" if callable(items) else ""
-    raise TypeError(f"remaining() needs an iterable, not {items!r:.80}{advice}")
+    raise TypeError(f"the items must be an iterable, not {items!r:.80}{advice}")
 
 
 def length(items: object) -> int | None:

@@ -475,7 +475,7 @@ def test_what_has_a_length_only_is_still_refused() -> None:
             return 3
 
     for items in (Sized(), dict, 3):
-        with pytest.raises(TypeError, match="needs an iterable"):
+        with pytest.raises(TypeError, match="must be an iterable"):
             loop_over(items)
 
 
