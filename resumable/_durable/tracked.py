@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from .._errors import StateEncodeError
-from .._json import check, decode, encode_spelled, step, unspelled
+from .._json import check, check_unicode, decode, encode_spelled, step, unspelled
 
 _MOST = 64
 """At most this many moments are kept; the second oldest goes first."""
@@ -64,6 +64,7 @@ class Tracked:
         name = form.name if name is None else name
         if type(name) is not str:
             raise TypeError(f"the name of a tracked object must be a str, not {name!r:.80}")
+        check_unicode(name, "the name of a tracked object", "choose another one")
         before = self._held.get(name)
         if before is not None and before[0] is not obj and before[1] == attempt:
             raise ValueError(
@@ -138,6 +139,8 @@ def form_of(obj: Any) -> _Form:
     Raises:
         TypeError: No way is known.
     """
+    if isinstance(obj, type):
+        raise TypeError(f"cp.track takes an object, such as cp.track({obj.__name__}()), not the class {obj.__name__}")
     own = getattr(obj, "__name__", None)
     name = own if isinstance(own, str) else type(obj).__name__
     if hasattr(inner := getattr(obj, "bit_generator", None), "state"):

@@ -250,6 +250,14 @@ def test_a_state_that_is_no_json_is_refused_with_what_to_do(tmp_path: Path) -> N
         cp.track(random.Random(2), name="other")
 
 
+def test_a_class_and_a_name_that_is_no_text_are_refused(tmp_path: Path) -> None:
+    with checkpointed("job", store=tmp_path) as cp:
+        with pytest.raises(TypeError, match=r"takes an object, such as cp\.track\(Random\(\)\), not the class Random"):
+            cp.track(random.Random)
+        with pytest.raises(StateEncodeError, match="the name of a tracked object"):
+            cp.track(random.Random(), name="\ud800")
+
+
 def test_a_saved_state_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     with contextlib.suppress(Stop), checkpointed("job", store=tmp_path) as cp:
         leave_at(cp, 2, cp.track(random.Random(1), name="rng").random)
