@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _MOST_LOOKS = 1000
 """Where no loop is known to tick, look at this many writes: it may be in a function that is not found by its name."""
 
+_MOST_ASKED = 2
+"""A line that saves more often before the first tick (``once`` saves twice) is in a loop that ticks something else."""
+
 
 class FirstItem:
     """Looks at each write before the first tick, until one lies in a loop that ticks.
@@ -39,6 +42,7 @@ class FirstItem:
         self._last: tuple[place.Frame, int] | None = None
         self._looks, self.has_ended = 0, False
         self._ticking: Ticking = {}
+        self._asked: dict[tuple[place.Frame, int], int] = {}
         self.is_ahead = False
 
     def attend(self) -> None:
@@ -50,8 +54,13 @@ class FirstItem:
                 writer.attend()
 
     def is_here(self) -> bool:
-        """Whether the program is in a loop that ticks."""
-        return is_in_ticks(place.caller(), self._parts.opening[1], self._ticking)
+        """Whether a save that the program asks for now, before its first tick, is in a loop that ticks."""
+        frame = place.caller()
+        if not is_in_ticks(frame, self._parts.opening[1], self._ticking):
+            return False
+        here = place.address(frame), point_in(frame)[1]
+        self._asked[here] = self._asked.get(here, 0) + 1
+        return self._asked[here] <= _MOST_ASKED
 
     def look(self) -> None:
         """The program is about to write."""

@@ -187,3 +187,22 @@ def test_rows_of_a_first_item_in_which_the_program_saves(saves: str) -> None:
 
     runs = iter(range(9))
     assert run_with_stops(lambda stop: job(stop, next(runs)), "item 0", "item 0") == [[0, 2], [1, 2], [2, 2]]
+
+
+class Clock:
+    def tick(self, rate: int) -> None: ...
+
+
+def test_a_loop_that_ticks_something_else_and_saves_goes_on_from_there() -> None:
+    def job(stop: Stop, run: int) -> list[list[int]]:
+        with opened() as cp:
+            log, clock = cp.log("log"), Clock()
+            for item in range(len(log), 6):
+                log.append([item, run])
+                cp.save()
+                stop(f"item {item}")
+                clock.tick(60)
+            return [*log]
+
+    runs = iter(range(9))
+    assert run_with_stops(lambda stop: job(stop, next(runs)), "item 3")[3:] == [[3, 0], [4, 1], [5, 1]]
