@@ -51,6 +51,8 @@ def stop_if_asked(operation: Operation, wait: float = 0.0) -> Steps[None]:
     if operation.is_asked_to_pause:
         yield from pause(operation, lambda: is_stopping(operation))
     if operation.graces is not None and is_stopping(operation) and (yield from goes_on(operation, wait)):
+        if wait:
+            operation.graces.note_wait(wait, operation.wake)
         return
     is_main = threading.current_thread() is threading.main_thread()
     number = signals.wish.number if operation.is_listening else None

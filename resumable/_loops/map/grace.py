@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..._runtime.clock import Clock
 from ..._runtime.interpreter import running_here
 from ..loop import mapped_item
@@ -15,6 +17,7 @@ class Grace:
         until: Its end by the clock's ``now()``; None before a request to stop.
         is_seen: Whether a check-in has noticed that it has begun.
         is_idle: Whether the map waits for its input; a stop need not wait for that.
+        held: The items whose calls wait for a quota beyond its end.
     """
 
     def __init__(self, seconds: float, clock: Clock) -> None:
@@ -24,6 +27,7 @@ class Grace:
         self.until: float | None = None
         self.is_seen: bool = False
         self.is_idle: bool = False
+        self.held: set[object] = set()
 
     def begin(self) -> None:
         """Begin it: the program is asked to stop."""
@@ -69,6 +73,13 @@ class Graces:
         """Begin all: the program is asked to stop."""
         for one in self._open:
             one.begin()
+
+    def note_wait(self, seconds: float, wake: Callable[[], object]) -> None:
+        """The present call waits for *seconds*. If that is beyond the end of its grace, *wake* the map."""
+        grace, call = self.here(), mapped_item()
+        if grace is not None and call is not None and seconds >= grace.left and call[1] not in grace.held:
+            grace.held.add(call[1])
+            wake()
 
     @property
     def is_idle(self) -> bool:

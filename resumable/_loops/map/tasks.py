@@ -155,6 +155,15 @@ class AsyncCoordinator(EndingHandler[AsyncMapOwner]):
 
     # -- early end
 
+    @property
+    def is_at_end(self) -> bool:
+        return super().is_at_end or (self._is_ending and self._all_are_held())
+
+    def _all_are_held(self) -> bool:
+        """Whether all calls in flight wait for a quota beyond the end of the grace."""
+        held = self.grace.held
+        return bool(held) and held.issuperset(key for key, _ in self._in_flight.values())
+
     def send_no_more(self) -> None:
         super().send_no_more()
         self._is_steady = False

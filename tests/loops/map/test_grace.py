@@ -340,6 +340,35 @@ def test_what_is_under_way_in_tasks_may_end(ask: Any, error: Any, store: MemoryS
     assert first.ended + second.ended == Counter(range(ITEMS))
 
 
+def test_when_all_tasks_wait_for_a_quota_beyond_the_grace_they_are_cancelled(store: MemoryStore) -> None:
+    async def run() -> None:
+        async with checkpointed("pages", store=store) as cp:
+
+            async def work(item: int) -> int:
+                if item == 4:
+                    cp.observe(remaining=0, limit=100, reset_at=time.time() + 60)
+                    asyncio.get_running_loop().call_later(0.1, interrupt, signal.SIGINT)
+                elif item == 5:
+                    await asyncio.sleep(0.2)
+                    return item
+                if item >= 4:
+                    await cp.wait_if_exhausted()
+                return item
+
+            pages = cp.mapping("pages")
+            async for item, page in cp.amap(work, range(ITEMS), max_in_flight=2):
+                pages[str(item)] = page
+
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(run())
+    assert time.monotonic() - begun < 10
+    with opened(store, on_exhausted=lambda limit: None) as cp:
+        assert set(cp.mapping("pages")) == {"0", "1", "2", "3", "5"}
+        assert not cp.failed
+        cp.keep()
+
+
 @pytest.mark.slow
 def test_a_stop_does_not_wait_for_an_input_that_blocks(store: MemoryStore) -> None:
     first, second = AsyncWork(stop_at=10, ask=partial(interrupt, signal.SIGTERM)), AsyncWork(stop_at=10**9)
