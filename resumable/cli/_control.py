@@ -28,7 +28,10 @@ _where = click.option("--dir", "--store", "where", metavar="DIR", help="Where th
 @_id
 @_where
 def stop_command(operation_id: str, where: str | None) -> None:
-    """Make a running job save and stop after its current item, as SIGTERM does. Its exit code is 143."""
+    """Make a running job save and stop after its current item, as SIGTERM does. Its exit code is 143.
+
+    A `resumable run` around it ends, too, with exit code 75.
+    """
     store, summary = _running(operation_id, where)
     _ask(store, summary, "stop")
     seconds = _PATIENCE_SECONDS + 2 * (store.traits.looks_every or 0.0)
