@@ -297,6 +297,8 @@ def _bring_artifacts(
             raise failure
         if failure is None and is_same:
             _refuse_missing(source, key, sections, names)
+        if failure is None and sections is None and newer is not None and names == _names_in(source, key):
+            return newer, len(names)  # between the two lists, so that it names none but these
         if failure is None and (is_same or (sections is not None and not in_store(target, key)(sections))):
             return stored, len(names)
         stored, told = newer or stored, str(failure or "")
@@ -321,10 +323,10 @@ def _copy_artifacts(
     if not source.traits.keeps_artifacts:
         return set()
     origin = cast("ArtifactStore", source)
-    names = [name for name, _ in origin.list_artifacts(operation_id)]
+    names = _names_in(source, operation_id)
     if names and not target.traits.keeps_artifacts:
         raise StoreError(f"{target.describe()} cannot keep artifacts, and {operation_id!r} has {len(names):,}")
-    there = {name for name, _ in cast("ArtifactStore", target).list_artifacts(operation_id)} if names else set()
+    there = _names_in(target, operation_id) if names else set()
     needed = None if sections is None else {one.version for one in sections.artifacts.values()}
     keeper, goal = cast("ArtifactLease", lease), cast("ArtifactStore", target)
     for name in names:
@@ -337,7 +339,11 @@ def _copy_artifacts(
         except StoreError:
             if needed is None or name in needed:
                 raise
-    return {*names}
+    return names
+
+
+def _names_in(store: CheckpointStore, operation_id: str) -> set[str]:
+    return {name for name, _ in cast("ArtifactStore", store).list_artifacts(operation_id)}
 
 
 def _contents_of(store: ArtifactStore, operation_id: str, name: str) -> bytes:

@@ -152,6 +152,20 @@ def test_a_run_may_save_while_its_artifacts_are_copied(tmp_path: Path, monkeypat
         copy(source, other, "job", now=NOW)
 
 
+def test_a_run_may_save_while_its_encrypted_artifacts_are_copied_without_the_key(tmp_path: Path) -> None:
+    key, place = EncryptedStore.new_key(), tmp_path / "from"
+
+    class Beside(FileStore):
+        def read_artifact(self, one: str, name: str) -> Iterator[bytes]:
+            run(EncryptedStore(place, key), 20)
+            return super().read_artifact(one, name)
+
+    write_model(EncryptedStore(place, key), "weights")
+    copy(Beside(place), FileStore(tmp_path / "to"), "job", now=NOW)
+    with checkpointed("job", store=EncryptedStore(tmp_path / "to", key)) as cp:
+        assert cp.artifact("model").path.read_text() == "weights"
+
+
 def test_an_artifact_that_a_run_replaces_meanwhile_is_no_damage(tmp_path: Path) -> None:
     write_model(FileStore(tmp_path), "begun")
     assert not verify_in(Saving(tmp_path), "job", now=NOW).problem
