@@ -153,16 +153,16 @@ def test_a_run_may_save_while_its_artifacts_are_copied(tmp_path: Path, monkeypat
 
 
 def test_a_run_may_save_while_its_encrypted_artifacts_are_copied_without_the_key(tmp_path: Path) -> None:
-    key, place = EncryptedStore.new_key(), tmp_path / "from"
+    secret, place = EncryptedStore.new_key(), tmp_path / "from"
 
     class Beside(FileStore):
-        def read_artifact(self, one: str, name: str) -> Iterator[bytes]:
-            run(EncryptedStore(place, key), 20)
-            return super().read_artifact(one, name)
+        def read_artifact(self, key: str, name: str) -> Iterator[bytes]:
+            run(EncryptedStore(place, secret), 20)
+            return super().read_artifact(key, name)
 
-    write_model(EncryptedStore(place, key), "weights")
+    write_model(EncryptedStore(place, secret), "weights")
     copy(Beside(place), FileStore(tmp_path / "to"), "job", now=NOW)
-    with checkpointed("job", store=EncryptedStore(tmp_path / "to", key)) as cp:
+    with checkpointed("job", store=EncryptedStore(tmp_path / "to", secret)) as cp:
         assert cp.artifact("model").path.read_text() == "weights"
 
 
