@@ -2,6 +2,8 @@
 
 A run that goes on has them already. They are told from rows of items by the bytecode: no loop and no ``if`` is around
 the call that writes one, and a loop that ticks comes after it. Without such a loop, each run may add a row of its own.
+Rows between a loop of the checkpoint and one that ticks may stand anywhere in a file, so the run that writes them notes
+where.
 """
 
 from __future__ import annotations
