@@ -51,23 +51,31 @@ def _code_in(scope: Mapping[str, Any], steps: list[str]) -> CodeType | None:
     for step in (None, *steps[1:]):
         if step == "<locals>":
             continue
-        if isinstance(found, CodeType):
+        if type(found) is CodeType:
             inner = [one for one in found.co_consts if isinstance(one, CodeType) and one.co_name == step]
             found = inner[0] if len(inner) == 1 else None
         elif step is not None:
             found = inspect.getattr_static(found, step, None)
         if found is None:
             return None
-        if not isinstance(found, CodeType):
-            found = getattr(_unwrapped(found), "__code__", found)
-    return found if isinstance(found, CodeType) else None
+        if type(found) is not CodeType:
+            found = _attribute(_unwrapped(found), "__code__", found)
+    return found if type(found) is CodeType else None
 
 
 def _unwrapped(found: Any) -> Any:
     """The function inside a property, class method, static method or decorated function."""
-    found = found.fget if isinstance(found, property) else found
-    found = getattr(found, "__func__", found)
-    return getattr(found, "__wrapped__", found)
+    found = found.fget if issubclass(type(found), property) else found
+    found = _attribute(found, "__func__", found)
+    return _attribute(found, "__wrapped__", found)
+
+
+def _attribute(value: Any, name: str, default: Any) -> Any:
+    """The attribute, without ``__getattr__``, by which lazy modules and proxies import or compute something."""
+    try:
+        return object.__getattribute__(value, name)
+    except Exception:
+        return default
 
 
 # -- functions that a block may call
@@ -101,7 +109,7 @@ def codes_of_block(
             continue
         calls = found[code] = place.calls_in(code, opened)
         steps += [(one, scope, None) for one in code.co_consts if isinstance(one, CodeType)]
-        modules = [one for name in calls.names if isinstance(one := scope.get(name), ModuleType)]
+        modules = [one for name in calls.names if issubclass(type(one := scope.get(name)), ModuleType)]
         for around in (scope, *map(vars, modules)):
             index = indexes.get(id(around))
             if index is None:
@@ -140,7 +148,7 @@ def _functions_by_name(scope: Mapping[str, Any]) -> dict[str, list[FunctionType]
     for name, value in list(scope.items()):
         for one in _members(value):
             for member, inner in (*_methods(one), (name, one)):
-                if isinstance(function := _unwrapped(inner), FunctionType):
+                if type(function := _unwrapped(inner)) is FunctionType:
                     for key in {name, member}:
                         found.setdefault(key, []).append(function)
     return found
@@ -154,7 +162,7 @@ def _members(value: Any) -> Iterable[Any]:
 
 def _methods(value: Any) -> Iterator[tuple[str, Any]]:
     """The attributes of the class of *value*, or of *value* if it is a class."""
-    kind = value if isinstance(value, type) else type(value)
+    kind = value if issubclass(type(value), type) else type(value)
     for one in kind.__mro__:
         if one.__module__ not in ("builtins", "typing"):
             yield from list(vars(one).items())

@@ -55,3 +55,29 @@ def test_the_functions_of_a_block_are_found_by_their_names(monkeypatch: pytest.M
     found = {name for one in functions for call in one.loops for name in place.names_of(call)}
     assert found & set("abcdefgyz") == set("abcdefgz")
     assert not any("dumps" in call.partition(":")[0] for one in functions for call in one.calls)
+
+
+class Lazy:
+    """Stands in a module for what is imported, or computed, at the first use."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ModuleNotFoundError(f"no module for {name}")
+
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("computed")
+
+
+class Holder:
+    lazy = Lazy()
+
+
+def test_what_is_lazy_in_a_module_is_left_alone() -> None:
+    scope: dict[str, Any] = {"__name__": "job", "lazy": Lazy(), "holder": Holder, "many": [Lazy()], "by": {1: Lazy()}}
+    exec(REACHED.replace("import functools, json, steps", "import functools, json").replace("steps", "lazy"), scope)
+    frames: list[Any] = []
+
+    scope["work"](lambda: frames.append(sys._getframe(1)), None)
+    functions = program.functions_of_block(frames[0], {place.address(frames[0].f_back): 0}, ["lazy"])
+
+    assert {name for one in functions for call in one.loops for name in place.names_of(call)} >= set("abcdef")
