@@ -20,6 +20,7 @@ import pytest
 from hypothesis import settings
 
 from resumable.stores import FileStore
+from resumable.testing import ManualClock
 
 try:
     import uvloop
@@ -42,6 +43,11 @@ os.environ["RESUMABLE_INDEX"] = "off"  # no test, and nothing that one starts, w
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     return LOOPS
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture

@@ -120,7 +120,10 @@ class Inner(BaseCheckpoint[S]):
         return quota.exhausted(now=self._operation.clock.utc().timestamp(), asked=asked) is not None
 
     def _asked_in_call(self) -> Asked | None:
-        """In a call of a map: any request. A call waits by itself; the map waits only while none is in flight."""
+        """The request that a loop inside a map's call may send next; None outside of calls.
+
+        Such a loop waits by itself, because the map waits only while no call is in flight.
+        """
         quota = self._operation.parts.quota
         return quota.anything if quota.is_known and working() is not None else None
 

@@ -28,14 +28,14 @@ class Beginning(msgspec.Struct):
 
     Attributes:
         state: The plain state at the run's beginning, as JSON; None for a new operation.
-        holds_objects: Whether the save that :meth:`holds` was asked about holds tracked objects as they began.
+        holds_objects: Whether the save of the last :meth:`is_now` holds tracked objects as they began.
     """
 
     parts: Parts
     state: bytes | None = None
     holds_objects: bool = False
 
-    def holds(self, reason: str) -> bool:
+    def is_now(self, reason: str) -> bool:
         """Whether a save for *reason*, before any tick, comes before all work, so that no row and no entry counts yet.
 
         A save that the program asks for counts, except in the first item of a loop that ticks.

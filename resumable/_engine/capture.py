@@ -248,7 +248,7 @@ def capture(
     Raises:
         StateEncodeError: JSON cannot hold the state, or the metadata would not load again.
     """
-    is_early = not parts.cut.ticker.ticked and parts.beginning.holds(decision.reason)
+    is_early = not parts.cut.ticker.ticked and parts.beginning.is_now(decision.reason)
     if parts.tracked is not None and not (parts.loops.views or parts.has_done or parts.beginning.holds_objects):
         parts.note_tracked()
     loops = NO_LOOPS if parts.is_marker else parts.cut.settle(parts.loops, is_early=is_early)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .._loops.places import place
 from .._runtime.interpreter import point_in
-from .headings import Ticking, is_in_ticks, ticks_in_loop
+from .headings import Ticking, is_in_ticks, loop_kinds
 
 if TYPE_CHECKING:
     from .parts import Parts
@@ -49,12 +49,13 @@ class FirstItem:
         """Look at each write from now on, unless the first item has begun."""
         boundary = self._boundary
         if boundary.look is None and not self.has_ended:
-            boundary.look = self.look
-            for writer in boundary.writers:
-                writer.attend()
+            boundary.look_by(self.look)
 
     def is_here(self) -> bool:
-        """Whether a save that the program asks for now, before its first tick, is in a loop that ticks."""
+        """Whether a save that the program asks for now, before its first tick, is in a loop that ticks.
+
+        Not if the line has asked so often that the loop seems to tick something else.
+        """
         frame = place.caller()
         if not is_in_ticks(frame, self._parts.opening[1], self._ticking):
             return False
@@ -74,7 +75,7 @@ class FirstItem:
         if here == self._last:
             return
         if not self._looks:
-            self.is_ahead = ticks_in_loop(frame, outside)
+            self.is_ahead = loop_kinds(frame, outside).ticks
         self._looks += 1
         if is_in_ticks(frame, outside, self._ticking):
             self._end()
@@ -89,7 +90,4 @@ class FirstItem:
     def _end(self) -> None:
         self.is_ahead, self.has_ended = False, True
         if self._boundary.look == self.look:
-            with self._boundary.lock:
-                self._boundary.look = None
-                for writer in self._boundary.writers:
-                    writer.attend()
+            self._boundary.look_by(None)

@@ -9,11 +9,10 @@ where.
 from __future__ import annotations
 
 import dis
-import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._loops.places import place, program
 from .._runtime.boundary import Noting
@@ -26,13 +25,14 @@ if TYPE_CHECKING:
 _WITHIN = 10_000
 """Bytes of a file, or entries of a log, that are searched for a heading."""
 
+_MOST_KINDS = 16
+"""So much is kept for one function of the program, which may be reached in many ways."""
 _HANDLES = frozenset(("CLEANUP_THROW", "POP_EXCEPT"))
 _HANDLERS_END = 5
 """Most instructions between these and the jump out of a handler."""
 
 Branch = tuple[int, int, frozenset[str]]
 """From where to where code may be passed by, or run again; the names in it if that is a loop."""
-_branches: dict[int, tuple[Callable[[], CodeType | None], list[Branch]]] = {}
 
 Ticking = dict[tuple[object, ...], set[str]]
 """The names of the functions that tick, by the functions that are active."""
@@ -81,7 +81,7 @@ class Headings:
 class BetweenLoops:
     """Notes rows that stand between a loop and one that ticks: a run that goes on writes them again.
 
-    The items of a loop that ticks begin nowhere, so that the first one cannot be told from these rows afterwards.
+    A loop that ticks tells where its items end, not where the first one begins. So look at each write.
 
     Args:
         parts: Of an operation with something to write to.
@@ -102,13 +102,7 @@ class BetweenLoops:
 
     def attend(self) -> None:
         """Look at each write from now on, if the program has both kinds of loops."""
-        self._set(self.look)
-
-    def _set(self, look: Callable[[], None] | None) -> None:
-        with self._boundary.lock:
-            self._boundary.look = look
-            for writer in self._boundary.writers:
-                writer.attend()
+        self._boundary.look_by(self.look)
 
     def look(self) -> None:
         """The program is about to write."""
@@ -116,9 +110,9 @@ class BetweenLoops:
         if first is not None and not first.has_ended:
             first.look()
         if self._has_both is None:
-            self._has_both = _ticks_beside_loops(place.caller(), parts.opening[1])
+            self._has_both = all(loop_kinds(place.caller(), parts.opening[1]))
             if not self._has_both:
-                self._set(None if first is None or first.has_ended else first.look)
+                boundary.look_by(None if first is None or first.has_ended else first.look)
                 return
         running = parts.loops.running
         if running.again.last is None or running_here() is not boundary.context or running.here()[0] is not None:
@@ -140,7 +134,7 @@ class BetweenLoops:
             again.outside(since)
 
     def note_tick(self) -> None:
-        """The operation checks in, perhaps as a first item that wrote nothing has ticked."""
+        """The operation checks in. If a loop has ticked, its first item wrote nothing: these rows came before it."""
         if self.since is not None and self._parts.cut.ticker.ticked != self._ticked:
             self.note()
 
@@ -164,20 +158,37 @@ def _is_before_ticks(frame: FrameType, outside: place.Stack) -> bool:
     return False
 
 
-def ticks_in_loop(frame: FrameType, outside: place.Stack) -> bool:
-    """Whether a loop in the checkpoint's block around *frame* ticks, or one in a function that the block may call."""
-    return _ticks_in_loop(program.codes_of_block(frame, outside))
+class LoopKinds(NamedTuple):
+    """Which loops the checkpoint's block has, those in functions that it may call included.
+
+    Attributes:
+        has_own: Whether it has loops of a checkpoint, as over ``cp.remaining``.
+        ticks: Whether it has loops that tick.
+    """
+
+    has_own: bool
+    ticks: bool
 
 
-def _ticks_in_loop(functions: Mapping[CodeType, place.FunctionCalls]) -> bool:
-    ticking = _ticking(functions)
-    return any(not ticking.isdisjoint(names) for one in functions for _, _, names in _branches_of(one))
+def loop_kinds(frame: FrameType, outside: place.Stack) -> LoopKinds:
+    """The kinds of loops in the block around *frame*."""
+    active = ((id(code), opened) for code, opened in program.active_codes(frame, outside))
+    functions_here = (id(one) for one in list(place.scope_of(frame).values()) if callable(one))
+    known, key = _kinds_from(frame.f_code), (*active, *functions_here)  # one may be defined anew, or imported
+    if key not in known:
+        if len(known) >= _MOST_KINDS:
+            known.clear()
+        functions = program.codes_of_block(frame, outside)
+        ticking = _ticking(functions)
+        ticks = any(not ticking.isdisjoint(names) for one in functions for _, _, names in _branches_of(one))
+        known[key] = LoopKinds(any(one.loops for one in functions.values()), ticks)
+    return known[key]
 
 
-def _ticks_beside_loops(frame: FrameType, outside: place.Stack) -> bool:
-    """Whether the checkpoint's block around *frame* has loops of a checkpoint, and others that tick."""
-    functions = program.codes_of_block(frame, outside)
-    return any(one.loops for one in functions.values()) and _ticks_in_loop(functions)
+@place.by_code
+def _kinds_from(code: CodeType) -> dict[tuple[object, ...], LoopKinds]:
+    """What :func:`loop_kinds` knows of a frame of *code*: a program may open thousands of checkpoints there."""
+    return {}
 
 
 def is_in_ticks(frame: FrameType, outside: place.Stack, known: Ticking) -> bool:
@@ -213,13 +224,9 @@ def _ticking(functions: Mapping[CodeType, place.FunctionCalls]) -> set[str]:
     return names
 
 
+@place.by_code
 def _branches_of(code: CodeType) -> list[Branch]:
-    number = id(code)
-    known = _branches.get(number)
-    if known is None or known[0]() is not code:
-        gone = weakref.ref(code, lambda _: _branches.pop(number, None))
-        known = _branches[number] = gone, [*_read(code)]
-    return known[1]
+    return [*_read(code)]
 
 
 def _read(code: CodeType) -> Iterator[Branch]:

@@ -43,7 +43,7 @@ def stop_if_asked(operation: Operation, wait: float = 0.0) -> Steps[None]:
     catches them on purpose, and gets each one.
 
     Args:
-        wait: Seconds that this code is about to wait. What outlasts the grace period does not go on.
+        wait: Seconds that this code is about to wait. If that is longer than the grace period, it stops now.
 
     Raises:
         KeyboardInterrupt, SystemExit: It stops.
@@ -143,7 +143,7 @@ def goes_on(operation: Operation, wait: float = 0.0) -> Steps[bool]:
     """Whether this code belongs to a map's grace period, after a request to stop. At its beginning, all is saved.
 
     Args:
-        wait: Seconds that this code is about to wait; not if that outlasts the grace period.
+        wait: Seconds that this code is about to wait. It does not go on if that is longer than the grace period.
     """
     grace = operation.graces.here() if operation.graces is not None else None
     if operation.graces is None or grace is None:

@@ -86,6 +86,13 @@ class Boundary(msgspec.Struct, eq=False):
         if self.wake is not None:
             self.wake()
 
+    def look_by(self, look: Callable[[], None] | None) -> None:
+        """Call *look* before each write from now on; None: nothing."""
+        with self.lock:
+            self.look = look
+            for writer in self.writers:
+                writer.attend()
+
     def forked(self, operation_id: str) -> None:
         """This is a child that was forked from the owner of the operation: nothing that it writes is saved."""
         self.lock = threading.RLock()  # a thread that is not here may have held it

@@ -12,11 +12,6 @@ from tests.support.blocks import NEVER
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def store() -> FaultyStore:
     return FaultyStore(MemoryStore())
 

@@ -43,11 +43,6 @@ class Recording(SaveStrategy):
         return self.answer  # type: ignore[return-value]
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
 def manager_with(clock: ManualClock, strategy: SaveStrategy | None = None, store: Any = None) -> CheckpointManager:
     return CheckpointManager(save_strategy=strategy, store=store or MemoryStore(), clock=clock)
 

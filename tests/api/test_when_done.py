@@ -27,11 +27,6 @@ from tests.support import stores
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def manager(clock: ManualClock) -> CheckpointManager:
     return CheckpointManager(store=MemoryStore(), clock=clock)
 

@@ -35,11 +35,6 @@ from resumable.testing import FaultyStore, ManualClock, MemoryStore
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def manager(clock: ManualClock) -> CheckpointManager:
     return CheckpointManager(store=MemoryStore(), clock=clock)
 

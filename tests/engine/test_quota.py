@@ -56,11 +56,6 @@ class Quota:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def store() -> FaultyStore:
     return FaultyStore(MemoryStore())
 

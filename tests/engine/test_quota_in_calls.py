@@ -53,11 +53,6 @@ def fail() -> None:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def manager(clock: ManualClock) -> CheckpointManager:
     return CheckpointManager(store=MemoryStore(), clock=clock, save_strategy=every(hours=1000))
 

@@ -45,11 +45,6 @@ class Server:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def server(clock: ManualClock) -> Server:
     return Server(clock)
 

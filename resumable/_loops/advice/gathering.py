@@ -9,12 +9,12 @@ from __future__ import annotations
 import dis
 import logging
 import sys
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import CodeType, FrameType
 from typing import Any
 
 from ..._runtime.interpreter import caller_of, point_in
+from ..places.place import by_code
 from .pairs import look_at_iterator
 from .written import calls_around
 
@@ -39,7 +39,6 @@ _CURE_OF_MAP = (
 Asking = tuple[str, bool, bool]
 """What a function is called there, whether a ``for`` goes through what it returns, and whether nobody uses that."""
 _NOTHING: Asking = "", False, False
-_known: dict[tuple[int, int], tuple[Callable[[], CodeType | None], Asking]] = {}
 
 
 def look_at_gathering(operation_id: str, position: int, frame: FrameType, *, gives_results: bool = False) -> None:
@@ -103,15 +102,10 @@ def _gatherer(frame: FrameType) -> str:
 
 
 def _asking(frame: FrameType) -> Asking:
-    code, at = point_in(frame)
-    known = _known.get((id(code), at))
-    if known is None or known[0]() is not code:
-        where = id(code), at
-        gone = weakref.ref(code, lambda _: _known.pop(where, None))
-        known = _known[where] = gone, _read(code, at)
-    return known[1]
+    return _read(*point_in(frame))
 
 
+@by_code
 def _read(code: CodeType, at: int) -> Asking:
     steps = [one for one in dis.get_instructions(code) if one.opname not in ("CACHE", "EXTENDED_ARG")]
     before = [one for one in steps if one.offset <= at]  # a frame that waits may be behind the instruction

@@ -10,13 +10,13 @@ import contextlib
 import linecache
 import logging
 import os
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from types import CodeType, FrameType
 from typing import NamedTuple, cast
 
 from ..._runtime.interpreter import caller_of, point_in
+from ..places.place import by_code
 
 _LIBRARY = os.path.join(os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")), "")
 _log = logging.getLogger("resumable")
@@ -46,9 +46,6 @@ class Written(NamedTuple):
     def nodes(self) -> Iterator[ast.AST]:
         """All that is written in the scope."""
         return ast.walk(self.scope)
-
-
-_known: dict[tuple[int, int], tuple[Callable[[], CodeType | None], Written | None]] = {}
 
 
 @contextlib.contextmanager
@@ -84,13 +81,7 @@ def is_of_others(file: str) -> bool:
 
 def loop_at(frame: FrameType) -> Written | None:
     """The loop whose items *frame* asks for now; None if that cannot be seen."""
-    code, at = point_in(frame)
-    where = id(code), at
-    known = _known.get(where)
-    if known is None or known[0]() is not code:
-        gone = weakref.ref(code, lambda _: _known.pop(where, None))
-        known = _known[where] = gone, _read(code, at)
-    return known[1]
+    return _read(*point_in(frame))
 
 
 def ticking_loops(frame: FrameType) -> list[Written]:
@@ -107,6 +98,7 @@ def _is_tick(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "tick"
 
 
+@by_code
 def _read(code: CodeType, at: int) -> Written | None:
     scope, here = _point(code, at)
     loop = _loop(scope, *here) if scope is not None else None

@@ -9,6 +9,7 @@ code from ``exec`` works, and files that were edited while the program runs.
 from __future__ import annotations
 
 import dis
+import functools
 import hashlib
 import sys
 import weakref
@@ -16,7 +17,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import CodeType, FrameType, FunctionType
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 LOOPS = frozenset({"remaining", "map", "amap", "pages"})
 """Names by which a loop is made."""
@@ -217,21 +218,37 @@ def word(text: str) -> str:
 _APART = str.maketrans({" ": "_", "#": "_", ">": "_"})
 
 
-# -- caches: addresses are reused, so each entry keeps its code object alive
+# -- caches: addresses are reused, so each entry knows its code object
 
-_functions: dict[tuple[int, int | None], tuple[Callable[[], CodeType | None], FunctionCalls]] = {}
+P = ParamSpec("P")
+T = TypeVar("T")
 _calls: dict[tuple[int, int, int | None], tuple[Callable[[], CodeType | None], str]] = {}
 _of_others: dict[int, CodeType] = {}
 
 
+def by_code(read: Callable[Concatenate[CodeType, P], T]) -> Callable[Concatenate[CodeType, P], T]:
+    """Keep what *read* returns for a code object, and for the other arguments, as long as that lives.
+
+    ``functools.lru_cache`` takes equal functions of two modules for one, and keeps them alive.
+    """
+    results: dict[tuple[object, ...], tuple[Callable[[], CodeType | None], T]] = {}
+
+    @functools.wraps(read)
+    def kept(code: CodeType, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        where = (id(code), *args)
+        known = results.get(where)
+        if known is None or known[0]() is not code:
+            gone = weakref.ref(code, lambda _: results.pop(where, None))
+            known = results[where] = gone, read(code, *args, **kwargs)
+        return known[1]
+
+    return kept
+
+
+@by_code
 def calls_in(code: CodeType, opened: int | None = None) -> FunctionCalls:
     """The calls in one function, or in a block of it; cached."""
-    where = (id(code), opened)
-    known = _functions.get(where)
-    if known is None or known[0]() is not code:
-        gone = weakref.ref(code, lambda _: _functions.pop(where, None))
-        known = _functions[where] = (gone, FunctionCalls(code, opened))
-    return known[1]
+    return FunctionCalls(code, opened)
 
 
 def calls_around(frame: FrameType, outside: Stack) -> FunctionCalls:
@@ -271,7 +288,6 @@ def _is_of_others(frame: FrameType) -> bool:
 
 # -- plain loops around
 
-_turns: dict[int, tuple[Callable[[], CodeType | None], list[tuple[int, int, tuple[str, ...]]]]] = {}
 _TOLD = frozenset((bool, bytes, float, int, str))
 
 
@@ -313,14 +329,10 @@ def _told(value: object) -> object:
     return f"{value.__qualname__}()" if isinstance(value, (FunctionType, type)) else None
 
 
+@by_code
 def _loops_of(code: CodeType) -> list[tuple[int, int, tuple[str, ...]]]:
     """Where the body of each ``for`` begins and ends, and its variables."""
-    number = id(code)
-    known = _turns.get(number)
-    if known is None or known[0]() is not code:
-        gone = weakref.ref(code, lambda _: _turns.pop(number, None))
-        known = _turns[number] = gone, [*_read_loops(code)]
-    return known[1]
+    return [*_read_loops(code)]
 
 
 def _read_loops(code: CodeType) -> Iterator[tuple[int, int, tuple[str, ...]]]:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType
@@ -374,3 +375,18 @@ def test_the_bodies_of_equal_lines_are_told_apart() -> None:
     bodies = bodies_in(asynchronous.__code__)
     assert bodies["a cp remaining#1/2"] not in {bodies["a cp remaining#2/2"], ""}
     assert len(bodies) == 2
+
+
+def test_what_was_read_of_a_function_is_kept_as_long_as_that_lives() -> None:
+    read: list[str] = []
+
+    @place.by_code
+    def length(code: types.CodeType, more: int) -> int:
+        read.append(code.co_name)
+        return len(code.co_code) + more
+
+    first, second = (compile("1", "file", "exec") for _ in range(2))
+    assert first == second
+
+    assert length(first, 1) == length(first, 1) == length(second, 1) == length(second, 2) - 1
+    assert len(read) == 3
