@@ -30,8 +30,8 @@ def busy_switching(seconds: float = 1e-5) -> Iterator[None]:
 def signals(handler: Callable[..., Any], seconds: float, stop: threading.Event | None = None) -> Iterator[None]:
     """Calls `handler` in this thread about each so many seconds, until the block or the event ends it.
 
-    No interval timer: its SIGALRM goes to any thread, so that one that is late comes after the test has put back the
-    handler, and that is pytest-timeout's.
+    No interval timer: any thread may take its SIGALRM. A late one would meet the handler of pytest-timeout, which the
+    test has put back by then.
     """
     thread, over = threading.get_ident(), stop or threading.Event()
 
